@@ -1,0 +1,40 @@
+"""admissionregistration.k8s.io/v1 ValidatingWebhookConfiguration: its types and rules."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from edgekube.api.kind import Kind, Scope
+from edgekube.api.meta import Int32, LabelSelector, Object, Struct, list_atomic, list_map, zero
+from edgekube.kinds.admissionregistration.mutatingadmissionpolicy import MatchCondition
+from edgekube.kinds.admissionregistration.mutatingwebhookconfiguration import RuleWithOperations, WebhookClientConfig
+
+
+class ValidatingWebhook(Struct):
+    name: str = zero(str)
+    client_config: WebhookClientConfig = zero(WebhookClientConfig)
+    rules: Annotated[list[RuleWithOperations], list_atomic()] = []
+    failure_policy: str | None = None
+    match_policy: str | None = None
+    namespace_selector: LabelSelector | None = None
+    object_selector: LabelSelector | None = None
+    side_effects: str | None = None
+    timeout_seconds: Int32 | None = None
+    admission_review_versions: Annotated[list[str] | None, list_atomic()] = None
+    match_conditions: Annotated[list[MatchCondition], list_map("name")] = []
+
+
+class ValidatingWebhookConfiguration(Object):
+    webhooks: Annotated[list[ValidatingWebhook], list_map("name")] = []
+
+
+KIND = Kind(
+    type=ValidatingWebhookConfiguration,
+    group="admissionregistration.k8s.io",
+    version="v1",
+    name="ValidatingWebhookConfiguration",
+    plural="validatingwebhookconfigurations",
+    singular="validatingwebhookconfiguration",
+    categories=("api-extensions",),
+    scope=Scope.CLUSTER,
+)

@@ -1,0 +1,50 @@
+"""autoscaling/v1 HorizontalPodAutoscaler: its types and rules."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from msgspec import field
+
+from edgekube.api.kind import Kind
+from edgekube.api.meta import Int32, Object, Struct, Time, zero
+
+
+class CrossVersionObjectReference(Struct):
+    ATOMIC: ClassVar[bool] = True
+    kind: str = zero(str)
+    name: str = zero(str)
+    api_version: str = ""
+
+
+class HorizontalPodAutoscalerSpec(Struct):
+    scale_target_ref: CrossVersionObjectReference = zero(CrossVersionObjectReference)
+    min_replicas: Int32 | None = None
+    max_replicas: Int32 = zero(int)
+    target_cpu_utilization_percentage: Int32 | None = field(name="targetCPUUtilizationPercentage", default=None)
+
+
+class HorizontalPodAutoscalerStatus(Struct):
+    observed_generation: int | None = None
+    last_scale_time: Time | None = None
+    current_replicas: Int32 = zero(int)
+    desired_replicas: Int32 = zero(int)
+    current_cpu_utilization_percentage: Int32 | None = field(name="currentCPUUtilizationPercentage", default=None)
+
+
+class HorizontalPodAutoscaler(Object):
+    spec: HorizontalPodAutoscalerSpec = zero(HorizontalPodAutoscalerSpec)
+    status: HorizontalPodAutoscalerStatus = zero(HorizontalPodAutoscalerStatus)
+
+
+KIND = Kind(
+    type=HorizontalPodAutoscaler,
+    group="autoscaling",
+    version="v1",
+    name="HorizontalPodAutoscaler",
+    plural="horizontalpodautoscalers",
+    singular="horizontalpodautoscaler",
+    short=("hpa",),
+    categories=("all",),
+    has_status=True,
+)

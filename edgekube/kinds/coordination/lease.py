@@ -1,0 +1,30 @@
+"""coordination.k8s.io/v1 Lease: its types and rules."""
+
+from __future__ import annotations
+
+from edgekube.api.kind import Kind
+from edgekube.api.meta import Int32, MicroTime, Object, Struct, zero
+
+
+class LeaseSpec(Struct):
+    holder_identity: str | None = None
+    lease_duration_seconds: Int32 | None = None
+    acquire_time: MicroTime | None = None
+    renew_time: MicroTime | None = None
+    lease_transitions: Int32 | None = None
+    strategy: str | None = None
+    preferred_holder: str | None = None
+
+
+class Lease(Object):
+    spec: LeaseSpec = zero(LeaseSpec)
+
+
+KIND = Kind(
+    type=Lease,
+    group="coordination.k8s.io",
+    version="v1",
+    name="Lease",
+    plural="leases",
+    singular="lease",
+)

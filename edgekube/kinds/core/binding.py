@@ -1,0 +1,22 @@
+"""v1 Binding: its types and rules."""
+
+from __future__ import annotations
+
+from edgekube.api.kind import Kind
+from edgekube.api.meta import Object, zero
+from edgekube.kinds.core.references import ObjectReference
+
+
+class Binding(Object):
+    target: ObjectReference = zero(ObjectReference)
+
+
+KIND = Kind(
+    type=Binding,
+    group="",
+    version="v1",
+    name="Binding",
+    plural="bindings",
+    singular="binding",
+    verbs=("create",),
+)

@@ -1,0 +1,156 @@
+"""Types shared by several kinds: ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerState, LinuxContainerUser, ContainerUser and what they hold."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import field
+
+from edgekube.api.meta import Int32, Quantity, Struct, Time, list_atomic, list_map, list_set, zero
+from edgekube.kinds.core.container import ResourceRequirements
+
+
+class ContainerStateRunning(Struct):
+    started_at: Time | None = None
+
+
+class ContainerStateTerminated(Struct):
+    exit_code: Int32 = zero(int)
+    signal: Int32 = 0
+    reason: str = ""
+    message: str = ""
+    started_at: Time | None = None
+    finished_at: Time | None = None
+    container_id: str = field(name="containerID", default="")
+
+
+class ContainerStateWaiting(Struct):
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerState(Struct):
+    waiting: ContainerStateWaiting | None = None
+    running: ContainerStateRunning | None = None
+    terminated: ContainerStateTerminated | None = None
+
+
+class LinuxContainerUser(Struct):
+    uid: int = zero(int)
+    gid: int = zero(int)
+    supplemental_groups: Annotated[list[int], list_atomic()] = []
+
+
+class ContainerUser(Struct):
+    linux: LinuxContainerUser | None = None
+
+
+class ResourceHealth(Struct):
+    resource_id: str = field(name="resourceID", default_factory=str)
+    health: str = ""
+    message: str | None = None
+
+
+class ResourceStatus(Struct):
+    name: str = zero(str)
+    resources: Annotated[list[ResourceHealth], list_map("resourceID", strategy="")] = []
+
+
+class ImageVolumeStatus(Struct):
+    image_ref: str = ""
+
+
+class VolumeStatus(Struct):
+    image: ImageVolumeStatus | None = None
+
+
+class VolumeMountStatus(Struct):
+    name: str = zero(str)
+    mount_path: str = zero(str)
+    read_only: bool = False
+    recursive_read_only: str | None = None
+    volume_status: VolumeStatus | None = None
+
+
+class ContainerStatus(Struct):
+    name: str = zero(str)
+    state: ContainerState = zero(ContainerState)
+    last_state: ContainerState = zero(ContainerState)
+    ready: bool = zero(bool)
+    restart_count: Int32 = zero(int)
+    image: str = zero(str)
+    image_id: str = field(name="imageID", default_factory=str)
+    container_id: str = field(name="containerID", default="")
+    started: bool | None = None
+    allocated_resources: dict[str, Quantity] = {}
+    resources: ResourceRequirements | None = None
+    volume_mounts: Annotated[list[VolumeMountStatus], list_map("mountPath")] = []
+    user: ContainerUser | None = None
+    allocated_resources_status: Annotated[list[ResourceStatus], list_map("name")] = []
+    stop_signal: str | None = None
+
+
+class HostIP(Struct):
+    ip: str = zero(str)
+
+
+class NodeAllocatableResourceClaimStatus(Struct):
+    resource_claim_name: str = zero(str)
+    containers: Annotated[list[str], list_set(strategy="")] = []
+    resources: dict[str, Quantity] | None = None
+
+
+class PodCondition(Struct):
+    type: str = zero(str)
+    observed_generation: int = 0
+    status: str = zero(str)
+    last_probe_time: Time | None = None
+    last_transition_time: Time | None = None
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerExtendedResourceRequest(Struct):
+    container_name: str = zero(str)
+    resource_name: str = zero(str)
+    request_name: str = zero(str)
+
+
+class PodExtendedResourceClaimStatus(Struct):
+    request_mappings: Annotated[list[ContainerExtendedResourceRequest] | None, list_atomic()] = None
+    resource_claim_name: str = zero(str)
+
+
+class PodIP(Struct):
+    ip: str = zero(str)
+
+
+class PodResourceClaimStatus(Struct):
+    name: str = zero(str)
+    resource_claim_name: str | None = None
+
+
+class PodStatus(Struct):
+    observed_generation: int = 0
+    phase: str = ""
+    conditions: Annotated[list[PodCondition], list_map("type")] = []
+    message: str = ""
+    reason: str = ""
+    nominated_node_name: str = ""
+    host_ip: str = field(name="hostIP", default="")
+    host_ips: Annotated[list[HostIP], list_atomic(patch_key="ip", strategy="merge")] = field(
+        name="hostIPs", default_factory=list
+    )
+    pod_ip: str = field(name="podIP", default="")
+    pod_ips: Annotated[list[PodIP], list_map("ip")] = field(name="podIPs", default_factory=list)
+    start_time: Time | None = None
+    init_container_statuses: Annotated[list[ContainerStatus], list_atomic()] = []
+    container_statuses: Annotated[list[ContainerStatus], list_atomic()] = []
+    qos_class: str = ""
+    ephemeral_container_statuses: Annotated[list[ContainerStatus], list_atomic()] = []
+    resize: str = ""
+    resource_claim_statuses: Annotated[list[PodResourceClaimStatus], list_map("name", strategy="merge,retainKeys")] = []
+    extended_resource_claim_status: PodExtendedResourceClaimStatus | None = None
+    allocated_resources: dict[str, Quantity] = {}
+    resources: ResourceRequirements | None = None
+    node_allocatable_resource_claim_statuses: Annotated[list[NodeAllocatableResourceClaimStatus], list_atomic()] = []

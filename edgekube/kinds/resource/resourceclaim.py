@@ -1,0 +1,146 @@
+"""resource.k8s.io/v1 ResourceClaim: its types and rules."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from msgspec import field
+
+from edgekube.api.kind import Kind
+from edgekube.api.meta import Condition, Object, Quantity, Struct, Time, list_atomic, list_map, zero
+from edgekube.kinds.core.references import NodeSelector
+from edgekube.kinds.resource.deviceclass import DeviceSelector, OpaqueDeviceConfiguration
+
+
+class DeviceClaimConfiguration(Struct):
+    requests: Annotated[list[str], list_atomic()] = []
+    opaque: OpaqueDeviceConfiguration | None = None
+
+
+class DeviceConstraint(Struct):
+    requests: Annotated[list[str], list_atomic()] = []
+    match_attribute: str | None = None
+    distinct_attribute: str | None = None
+
+
+class CapacityRequirements(Struct):
+    requests: dict[str, Quantity] = {}
+
+
+class DeviceToleration(Struct):
+    key: str = ""
+    operator: str = ""
+    value: str = ""
+    effect: str = ""
+    toleration_seconds: int | None = None
+
+
+class DeviceSubRequest(Struct):
+    name: str = zero(str)
+    device_class_name: str = zero(str)
+    selectors: Annotated[list[DeviceSelector], list_atomic()] = []
+    allocation_mode: str = ""
+    count: int = 0
+    tolerations: Annotated[list[DeviceToleration], list_atomic()] = []
+    capacity: CapacityRequirements | None = None
+
+
+class ExactDeviceRequest(Struct):
+    device_class_name: str = zero(str)
+    selectors: Annotated[list[DeviceSelector], list_atomic()] = []
+    allocation_mode: str = ""
+    count: int = 0
+    admin_access: bool | None = None
+    tolerations: Annotated[list[DeviceToleration], list_atomic()] = []
+    capacity: CapacityRequirements | None = None
+
+
+class DeviceRequest(Struct):
+    name: str = zero(str)
+    exactly: ExactDeviceRequest | None = None
+    first_available: Annotated[list[DeviceSubRequest], list_atomic()] = []
+
+
+class DeviceClaim(Struct):
+    requests: Annotated[list[DeviceRequest] | None, list_atomic()] = None
+    constraints: Annotated[list[DeviceConstraint], list_atomic()] = []
+    config: Annotated[list[DeviceClaimConfiguration], list_atomic()] = []
+
+
+class ResourceClaimSpec(Struct):
+    devices: DeviceClaim = zero(DeviceClaim)
+
+
+class NetworkDeviceData(Struct):
+    interface_name: str = ""
+    ips: Annotated[list[str], list_atomic()] = []
+    hardware_address: str = ""
+
+
+class AllocatedDeviceStatus(Struct):
+    driver: str = zero(str)
+    pool: str = zero(str)
+    device: str = zero(str)
+    share_id: str | None = field(name="shareID", default=None)
+    conditions: Annotated[list[Condition] | None, list_map("type", strategy="")] = None
+    data: dict[str, Any] | None = None
+    network_data: NetworkDeviceData | None = None
+
+
+class DeviceAllocationConfiguration(Struct):
+    source: str = zero(str)
+    requests: Annotated[list[str], list_atomic()] = []
+    opaque: OpaqueDeviceConfiguration | None = None
+
+
+class DeviceRequestAllocationResult(Struct):
+    request: str = zero(str)
+    driver: str = zero(str)
+    pool: str = zero(str)
+    device: str = zero(str)
+    admin_access: bool | None = None
+    tolerations: Annotated[list[DeviceToleration], list_atomic()] = []
+    binding_conditions: Annotated[list[str], list_atomic()] = []
+    binding_failure_conditions: Annotated[list[str], list_atomic()] = []
+    share_id: str | None = field(name="shareID", default=None)
+    consumed_capacity: dict[str, Quantity] = {}
+
+
+class DeviceAllocationResult(Struct):
+    results: Annotated[list[DeviceRequestAllocationResult], list_atomic()] = []
+    config: Annotated[list[DeviceAllocationConfiguration], list_atomic()] = []
+
+
+class AllocationResult(Struct):
+    devices: DeviceAllocationResult = zero(DeviceAllocationResult)
+    node_selector: NodeSelector | None = None
+    allocation_timestamp: Time | None = None
+
+
+class ResourceClaimConsumerReference(Struct):
+    api_group: str = ""
+    resource: str = zero(str)
+    name: str = zero(str)
+    uid: str = zero(str)
+
+
+class ResourceClaimStatus(Struct):
+    allocation: AllocationResult | None = None
+    reserved_for: Annotated[list[ResourceClaimConsumerReference], list_map("uid")] = []
+    devices: Annotated[list[AllocatedDeviceStatus], list_map("driver", "device", "pool", "shareID", strategy="")] = []
+
+
+class ResourceClaim(Object):
+    spec: ResourceClaimSpec = zero(ResourceClaimSpec)
+    status: ResourceClaimStatus = zero(ResourceClaimStatus)
+
+
+KIND = Kind(
+    type=ResourceClaim,
+    group="resource.k8s.io",
+    version="v1",
+    name="ResourceClaim",
+    plural="resourceclaims",
+    singular="resourceclaim",
+    has_status=True,
+)
