@@ -105,15 +105,20 @@ class Kind(Generic[T]):
     keeping: Keeping = Keeping.DURABLE
     has_status: bool = False  # a `status` subresource, and status ignored on main writes
     # upstream's newer kinds reset status on create; all with has_status do
+    keeps_status_on_create: bool = False  # nodes: a kubelet registers itself with its status
     subresources: tuple[Subresource, ...] = ()  # without "status", which has_status says
     default: Callable[[T], None] = nothing  # fill defaults in place (fresh object, never a cached one)
     prepare_create: Callable[[T], None] = nothing  # in place; e.g. drop what users may not set
     prepare_update: Callable[[T, T], None] = nothing  # (new, old): in place on new
+    prepare_status: Callable[[T, T], None] = nothing  # (new, old) of a status write, after everything but status was reset
     rules: Callable[[T], list[FieldError]] = field(default=lambda _: [])
     update_rules: Callable[[T, T], list[FieldError]] = field(default=lambda _new, _old: [])
     status_rules: Callable[[T, T], list[FieldError]] = field(default=lambda _new, _old: [])
     warnings: Callable[[T, T | None], list[str]] = field(default=lambda _new, _old: [])
-    columns: tuple[Column, ...] = ()  # empty: the default Name and Created At
+    columns: tuple[Column, ...] = ()  # the Name column included; empty: the default Name and Created At
+    row_conditions: Callable[[T], list[dict[str, str]]] = field(default=lambda _: [])  # `conditions` of a table row
+    deprecation: str = ""  # a warning sent with every request for this kind
+    row_conditions: Callable[[T], list[dict[str, str]]] | None = None  # of a table row: a finished pod says Completed
     selectable: Mapping[str, Callable[[T], str]] = field(default_factory=dict)  # besides metadata.name / .namespace
     generation: bool = True  # whether metadata.generation is kept
     name_rule: Callable[[str], list[str]] | None = None  # None: DNS-1123 subdomain
