@@ -8,6 +8,7 @@ from msgspec import field
 
 from edgekube.api.kind import Kind
 from edgekube.api.meta import Int32, Object, Struct, Time, zero
+from edgekube.kinds.autoscaling.conversion import to_v1, to_v2
 
 
 class CrossVersionObjectReference(Struct):
@@ -47,4 +48,8 @@ KIND = Kind(
     short=("hpa",),
     categories=("all",),
     has_status=True,
+    generation=False,
+    stored_as=("autoscaling", "v2"),
+    to_stored=to_v2,
+    from_stored=to_v1,
 )

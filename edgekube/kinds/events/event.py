@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from edgekube.api.kind import Kind
+from typing import Any
+
+from edgekube.api.kind import Keeping, Kind
 from edgekube.api.meta import Int32, MicroTime, Object, Struct, Time, zero
 from edgekube.kinds.core.event import EventSource
 from edgekube.kinds.core.references import ObjectReference
@@ -30,6 +32,33 @@ class Event(Object):
     deprecated_count: Int32 = 0
 
 
+_TO_CORE = {
+    "regarding": "involvedObject",
+    "note": "message",
+    "reportingController": "reportingComponent",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+}
+_FROM_CORE = {core: name for name, core in _TO_CORE.items()}
+
+
+def to_core(document: dict[str, Any]) -> dict[str, Any]:
+    """The same event as core/v1 stores it: other names, and the reporter always written."""
+    made = {_TO_CORE.get(name, name): value for name, value in document.items()}
+    return {"reportingComponent": "", "reportingInstance": "", **made, "apiVersion": "v1"}
+
+
+def from_core(document: dict[str, Any]) -> dict[str, Any]:
+    """A stored core/v1 event in this group's names."""
+    made = {_FROM_CORE.get(name, name): value for name, value in document.items()}
+    for name in ("reportingController", "reportingInstance"):
+        if not made.get(name):
+            made.pop(name, None)
+    return {**made, "apiVersion": "events.k8s.io/v1"}
+
+
 KIND = Kind(
     type=Event,
     group="events.k8s.io",
@@ -38,4 +67,9 @@ KIND = Kind(
     plural="events",
     singular="event",
     short=("ev",),
+    keeping=Keeping.COALESCED,
+    generation=False,
+    stored_as=("", "v1"),
+    to_stored=to_core,
+    from_stored=from_core,
 )
