@@ -118,7 +118,6 @@ class Kind(Generic[T]):
     columns: tuple[Column, ...] = ()  # the Name column included; empty: the default Name and Created At
     row_conditions: Callable[[T], list[dict[str, str]]] = field(default=lambda _: [])  # `conditions` of a table row
     deprecation: str = ""  # a warning sent with every request for this kind
-    row_conditions: Callable[[T], list[dict[str, str]]] | None = None  # of a table row: a finished pod says Completed
     selectable: Mapping[str, Callable[[T], str]] = field(default_factory=dict)  # besides metadata.name / .namespace
     generation: bool = True  # whether metadata.generation is kept
     name_rule: Callable[[str], list[str]] | None = None  # None: DNS-1123 subdomain

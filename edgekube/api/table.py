@@ -44,10 +44,7 @@ def _name(item: Any, _now: str) -> str:
 
 
 def _created(item: Any, _now: str) -> str | None:
-    if isinstance(item, dict):
-        created = _metadata(item).get("creationTimestamp")
-    else:
-        created = item.metadata.creation_timestamp
+    created = _metadata(item).get("creationTimestamp") if isinstance(item, dict) else item.metadata.creation_timestamp
     return None if created is None else str(created)
 
 
@@ -106,7 +103,7 @@ def render(
     only: dict[str, Any] = {}
     for item in objects:
         row: dict[str, Any] = {"cells": [column.value(item, now_text) for column in columns]}
-        if kind.row_conditions is not None and (found := kind.row_conditions(item)):
+        if found := kind.row_conditions(item):
             row["conditions"] = found
         if include == "Object":
             row["object"] = item if isinstance(item, dict) else kind.to_dict(item)
