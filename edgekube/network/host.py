@@ -1,0 +1,57 @@
+"""The few host commands the network room needs: `ip -batch`, `nft -f`, `conntrack -D`, sysctl files.
+
+Only here are they started. Each raises `EnvironmentError_` with the program's own words.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import trio
+
+from edgekube.errors import EnvironmentError_
+
+PROGRAM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
+
+
+async def run(arguments: Sequence[str], text: str = "", *, check: bool = True) -> tuple[int, str]:
+    """Run a program with `text` on its standard input; its exit status and output (both streams)."""
+    try:
+        done = await trio.run_process(
+            list(arguments),
+            stdin=text.encode(),
+            capture_stdout=True,
+            stderr=subprocess.STDOUT,
+            check=False,
+            env={"PATH": PROGRAM_PATH, "LC_ALL": "C"},
+        )
+    except FileNotFoundError as error:
+        raise EnvironmentError_(f"{arguments[0]} is not installed") from error
+    output = (done.stdout or b"").decode(errors="replace").strip()
+    if check and done.returncode:
+        raise EnvironmentError_(f"{' '.join(arguments[:3])} failed: {output.splitlines()[0] if output else '?'}")
+    return done.returncode, output
+
+
+async def ip(*lines: str, force: bool = False) -> None:
+    """Run `ip` commands as one batch; with `force`, go on past those that fail."""
+    arguments = ["ip", "-force", "-batch", "-"] if force else ["ip", "-batch", "-"]
+    await run(arguments, "".join(f"{line}\n" for line in lines), check=not force)
+
+
+async def nft(script: str) -> None:
+    """Apply an nftables script, all of it or nothing."""
+    await run(["nft", "-f", "-"], script)
+
+
+def set_sysctl(name: str, value: str) -> bool:
+    """Write a sysctl unless it already has the value. False where the kernel does not know it or refuses."""
+    path = Path("/proc/sys") / name.replace(".", "/") if "/" not in name else Path("/proc/sys") / name
+    try:
+        if path.read_text().strip() != value:
+            path.write_text(value)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,101 @@
+"""The pod network of one node: a bridge, its CNI configuration, and the sysctls that routing through it needs.
+
+CNI plugins (bridge, host-local, portmap, from the distribution) do the per-pod part when the runtime starts a sandbox. What is
+made here is ours by name and goes without a trace in `remove`.
+"""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Network
+from typing import Any
+
+from edgekube.network import host
+from edgekube.network.config import NetworkConfig
+
+CNI_VERSION = "0.4.0"  # what containerd 1.6 and plugins 1.1 both speak
+CONFLIST_NAME = "10-edgekube.conflist"
+
+
+def conflist(config: NetworkConfig, pod_cidr: IPv4Network, mtu: int) -> dict[str, Any]:
+    """The CNI network list for this node's pods. Masquerading is in our own nftables table, not in the plugin's hands."""
+    bridge: dict[str, Any] = {
+        "type": "bridge",
+        "bridge": config.bridge,
+        "isGateway": True,
+        "isDefaultGateway": True,
+        "hairpinMode": True,
+        "ipMasq": False,
+        "ipam": {
+            "type": "host-local",
+            "dataDir": str(config.cni_state_dir),
+            "ranges": [[{"subnet": str(pod_cidr)}]],
+        },
+    }
+    if mtu:
+        bridge["mtu"] = mtu
+    return {
+        "cniVersion": CNI_VERSION,
+        "name": config.bridge,
+        "plugins": [bridge, {"type": "portmap", "capabilities": {"portMappings": True}, "snat": True}],
+    }
+
+
+async def set_up(config: NetworkConfig, pod_cidr: IPv4Network) -> None:
+    """Make (or take over) the bridge, set the sysctls, write the CNI configuration last: its presence means ready."""
+    gateway = f"{pod_cidr.network_address + 1}"
+    mtu = config.mtu or await default_mtu()
+    await host.ip(f"link add name {config.bridge} type bridge", force=True)
+    await host.ip(
+        f"link set dev {config.bridge} {f'mtu {mtu} ' if mtu else ''}up",
+        f"addr replace {gateway}/{pod_cidr.prefixlen} dev {config.bridge}",
+        # Without a default route the host could not even begin to send to a service address.
+        f"route replace {config.service_cidr} dev {config.bridge} src {gateway}",
+    )
+    await _drop_other_addresses(config.bridge, f"{gateway}/{pod_cidr.prefixlen}")
+    host.set_sysctl("net.ipv4.ip_forward", "1")
+    if not host.set_sysctl("net.bridge.bridge-nf-call-iptables", "1"):
+        await host.run(["modprobe", "br_netfilter"], check=False) if await _has_modprobe() else None
+        host.set_sysctl("net.bridge.bridge-nf-call-iptables", "1")
+    for name in ("route_localnet", "forwarding"):
+        host.set_sysctl(f"net/ipv4/conf/{config.bridge}/{name}", "1")
+    config.cni_conf_dir.mkdir(parents=True, exist_ok=True)
+    target = config.cni_conf_dir / CONFLIST_NAME
+    text = json.dumps(conflist(config, pod_cidr, mtu), indent=2) + "\n"
+    if not target.exists() or target.read_text() != text:
+        temporary = target.with_suffix(".tmp")
+        temporary.write_text(text)
+        temporary.rename(target)
+
+
+async def remove(config: NetworkConfig) -> None:
+    """Take away everything `set_up` and the proxy made."""
+    await host.run(["nft", "delete", "table", "ip", config.table], check=False)
+    await host.ip(f"link del dev {config.bridge}", f"addr del {config.dns_ip}/32 dev lo", force=True)
+    (config.cni_conf_dir / CONFLIST_NAME).unlink(missing_ok=True)
+
+
+async def default_mtu() -> int:
+    """The MTU of the link that leads out, or 0 when nothing does."""
+    _, output = await host.run(["ip", "-json", "route", "show", "default"], check=False)
+    routes = json.loads(output or "[]")
+    if not routes:
+        return 0
+    _, output = await host.run(["ip", "-json", "link", "show", "dev", routes[0]["dev"]], check=False)
+    return int(json.loads(output or "[{}]")[0].get("mtu", 0))
+
+
+async def _drop_other_addresses(link: str, keep: str) -> None:
+    """A node whose PodCIDR changed must not keep the old gateway address."""
+    _, output = await host.run(["ip", "-json", "-4", "addr", "show", "dev", link], check=False)
+    for entry in json.loads(output or "[]"):
+        for address in entry.get("addr_info", ()):
+            text = f"{address['local']}/{address['prefixlen']}"
+            if text != keep:
+                await host.ip(f"addr del {text} dev {link}", force=True)
+
+
+async def _has_modprobe() -> bool:
+    import shutil
+
+    return shutil.which("modprobe", path=host.PROGRAM_PATH) is not None
