@@ -7,6 +7,7 @@
     │   ├── StoreLocked            another server holds this data directory
     │   └── StoreCorrupt           the database does not pass its check and no snapshot helped
     ├── ConnectionFailed           a peer could not be reached (API server, containerd, node)
+    ├── ProtocolError              a peer does not speak its protocol properly
     └── ApiError                   what an API server says to a client: carries the whole Status
         ├── BadRequest 400   ├── Unauthorized 401       ├── Forbidden 403        ├── NotFound 404
         ├── MethodNotAllowed 405  ├── NotAcceptable 406 ├── Conflict 409         ├── AlreadyExists 409
@@ -65,6 +66,14 @@ class Cause:
     def to_dict(self) -> dict[str, str]:
         """The wire form, empty members left out."""
         return {k: v for k, v in (("reason", self.reason), ("message", self.message), ("field", self.field)) if v}
+
+
+class ProtocolError(EdgekubeError):
+    """A peer breaks the rules of the protocol it speaks. `status` is what HTTP would answer."""
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class ApiError(EdgekubeError):
