@@ -26,6 +26,14 @@ SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 PROXY_NAME_LABEL = "service.kubernetes.io/service-proxy-name"
 
 
+MAPS = {
+    "service-ips": "ipv4_addr . inet_proto . inet_service : verdict",
+    "service-nodeports": "inet_proto . inet_service : verdict",
+    "no-endpoint-services": "ipv4_addr . inet_proto . inet_service : verdict",
+    "no-endpoint-nodeports": "inet_proto . inet_service : verdict",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where one endpoint listens."""
@@ -42,14 +50,6 @@ class Ruleset:
     maps: dict[str, dict[str, str]] = field(default_factory=lambda: {name: {} for name in MAPS})
     affinity: dict[str, int] = field(default_factory=dict)  # set name -> timeout in seconds
     udp: dict[tuple[str, int], frozenset[str]] = field(default_factory=dict)  # (ip, port) -> endpoint ips
-
-
-MAPS = {
-    "service-ips": "ipv4_addr . inet_proto . inet_service : verdict",
-    "service-nodeports": "inet_proto . inet_service : verdict",
-    "no-endpoint-services": "ipv4_addr . inet_proto . inet_service : verdict",
-    "no-endpoint-nodeports": "inet_proto . inet_service : verdict",
-}
 
 
 def chain_name(*parts: str) -> str:

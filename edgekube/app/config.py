@@ -1,0 +1,240 @@
+"""The server's configuration: flags over environment over `/etc/edgekube/config.yaml` over defaults, checked as a whole.
+
+One table (`OPTIONS`) describes every key once: flag, environment variable, configuration key, help. The command line is made
+from it and a test compares the README with it. Flags carry k3s's names where the meaning is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, ip_address
+from pathlib import Path
+from typing import Any
+
+from edgekube.errors import UsageError
+
+DEFAULT_CONFIG_FILE = Path("/etc/edgekube/config.yaml")
+DEFAULT_DATA_DIR = Path("/var/lib/edgekube")
+CLUSTER_CIDR = IPv4Network("10.42.0.0/16")
+SERVICE_CIDR = IPv4Network("10.43.0.0/16")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One setting. `name` is the flag without dashes and the key in config.yaml; the environment has EDGEKUBE_<NAME>."""
+
+    name: str
+    help: str
+    default: Any = ""
+    kind: str = "text"  # text, number, switch, many
+    metavar: str = ""
+
+    @property
+    def attribute(self) -> str:
+        """The field of `ServerConfig`."""
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return "EDGEKUBE_" + self.name.upper().replace("-", "_")
+
+
+OPTIONS = (
+    Option("data-dir", "Where the database, keys, images and containers live.", str(DEFAULT_DATA_DIR), metavar="DIR"),
+    Option("bind-address", "Address the API listens on.", "0.0.0.0", metavar="IP"),
+    Option("https-listen-port", "Port the API listens on.", 6443, "number"),
+    Option("advertise-address", "Address other machines and pods reach the API at (default: the node's).", metavar="IP"),
+    Option("write-kubeconfig", "Where to write the administrator's kubeconfig (mode 0600).",
+           "/etc/edgekube/kubeconfig.yaml", metavar="FILE"),
+    Option("disable-agent", "Run the control plane alone: no containers, no network; needs neither root nor containerd.",
+           False, "switch"),
+    Option("node-name", "This machine's name in the cluster (default: its host name).", metavar="NAME"),
+    Option("node-ip", "This machine's address (default: that of the default route).", metavar="IP"),
+    Option("node-label", "Label for this node, key=value.", (), "many", "KEY=VALUE"),
+    Option("node-taint", "Taint for this node, key=value:effect.", (), "many", "KEY=VALUE:EFFECT"),
+    Option("cluster-cidr", "Range pods get their addresses from.", "10.42.0.0/16", metavar="CIDR"),
+    Option("service-cidr", "Range services get their addresses from.", "10.43.0.0/16", metavar="CIDR"),
+    Option("service-node-port-range", "Ports services of type NodePort may have.", "30000-32767", metavar="FROM-TO"),
+    Option("cluster-dns", "Address of the cluster's DNS (default: the tenth of the service range).", metavar="IP"),
+    Option("cluster-domain", "The cluster's DNS domain.", "cluster.local", metavar="DOMAIN"),
+    Option("container-runtime-endpoint", "Use this CRI socket instead of starting an own containerd.", metavar="SOCKET"),
+    Option("pod-manifest-path", "Directory of static pod manifests.", metavar="DIR"),
+    Option("resolv-conf", "The resolv.conf whose name servers are asked for names outside the cluster.",
+           "/etc/resolv.conf", metavar="FILE"),
+    Option("tls-san", "Further name or address in the API's certificate.", (), "many", "NAME"),
+    Option("token", "A bearer token that is let in as administrator.", metavar="TOKEN"),
+    Option("log-format", "text or json.", "text", metavar="FORMAT"),
+    Option("debug", "Log what only a developer wants to know.", False, "switch"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """A checked configuration. Derived values are properties; nothing here touches the network beyond reading routes."""
+
+    data_dir: Path = DEFAULT_DATA_DIR
+    bind_address: str = "0.0.0.0"
+    https_listen_port: int = 6443
+    advertise_address: str = ""
+    write_kubeconfig: Path = Path("/etc/edgekube/kubeconfig.yaml")
+    disable_agent: bool = False
+    node_name: str = ""
+    node_ip: str = ""
+    node_label: tuple[str, ...] = ()
+    node_taint: tuple[str, ...] = ()
+    cluster_cidr: IPv4Network = CLUSTER_CIDR
+    service_cidr: IPv4Network = SERVICE_CIDR
+    service_node_port_range: tuple[int, int] = (30000, 32767)
+    cluster_dns: str = ""
+    cluster_domain: str = "cluster.local"
+    container_runtime_endpoint: str = ""
+    pod_manifest_path: str = ""
+    resolv_conf: Path = Path("/etc/resolv.conf")
+    tls_san: tuple[str, ...] = ()
+    token: str = field(default="", repr=False)
+    log_format: str = "text"
+    debug: bool = False
+
+    @property
+    def dns_ip(self) -> str:
+        """The cluster DNS's service address."""
+        return self.cluster_dns or str(self.service_cidr.network_address + 10)
+
+    @property
+    def api_service_ip(self) -> str:
+        """The address of the `kubernetes` service."""
+        return str(self.service_cidr.network_address + 1)
+
+    @property
+    def instance(self) -> str:
+        """ "" for the usual data directory; else a short tag that keeps several servers on one host apart."""
+        if self.data_dir == DEFAULT_DATA_DIR:
+            return ""
+        return hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:6]
+
+
+def read_file(path: Path, *, required: bool) -> dict[str, Any]:
+    """The configuration file as a mapping of keys. Raises UsageError naming the file and the key."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        if required:
+            raise UsageError(f"{path}: no such file") from None
+        return {}
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    import yaml
+
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: expected keys and values")
+    known = {option.name for option in OPTIONS}
+    for key in found:
+        if key not in known:
+            raise UsageError(f"{path}: unknown key {key!r}")
+    return found
+
+
+def combine(
+    flags: Mapping[str, Any], environment: Mapping[str, str] = os.environ, file: Mapping[str, Any] | None = None
+) -> ServerConfig:
+    """One checked configuration from flags (None = not given), environment and file. Raises UsageError."""
+    values: dict[str, Any] = {}
+    for option in OPTIONS:
+        given = flags.get(option.attribute)
+        if given is None or given == ():
+            text = environment.get(option.variable)
+            given = _from_text(option, text) if text else (file or {}).get(option.name)
+        if given is None:
+            given = option.default
+        values[option.attribute] = _typed(option, given)
+    return _checked(values)
+
+
+def _from_text(option: Option, text: str) -> Any:
+    if option.kind == "many":
+        return [part for part in text.split(",") if part]
+    if option.kind == "switch":
+        return text.lower() in ("1", "true", "yes", "on")
+    return text
+
+
+def _typed(option: Option, given: Any) -> Any:
+    if option.kind == "number":
+        try:
+            return int(given)
+        except (TypeError, ValueError):
+            raise UsageError(f"--{option.name}: {given!r} is not a number") from None
+    if option.kind == "switch":
+        if not isinstance(given, bool):
+            raise UsageError(f"--{option.name}: expected true or false")
+        return given
+    if option.kind == "many":
+        return tuple(str(item) for item in ([given] if isinstance(given, str) else given))
+    if not isinstance(given, str | int | Path):
+        raise UsageError(f"--{option.name}: expected text")
+    return str(given)
+
+
+def _checked(values: dict[str, Any]) -> ServerConfig:
+    def network(name: str) -> IPv4Network:
+        try:
+            return IPv4Network(values[name])
+        except ValueError as error:
+            raise UsageError(f"--{name.replace('_', '-')}: {error}") from None
+
+    values["cluster_cidr"], values["service_cidr"] = network("cluster_cidr"), network("service_cidr")
+    if values["cluster_cidr"].overlaps(values["service_cidr"]):
+        raise UsageError("--cluster-cidr and --service-cidr overlap")
+    for name in ("bind_address", "advertise_address", "node_ip", "cluster_dns"):
+        if values[name]:
+            try:
+                ip_address(values[name])
+            except ValueError:
+                raise UsageError(f"--{name.replace('_', '-')}: {values[name]!r} is not an IP address") from None
+    if values["cluster_dns"] and ip_address(values["cluster_dns"]) not in values["service_cidr"]:
+        raise UsageError("--cluster-dns: not inside --service-cidr")
+    if not 0 <= values["https_listen_port"] <= 65535:
+        raise UsageError(f"--https-listen-port: {values['https_listen_port']} is not a port")
+    found = re.fullmatch(r"(\d+)-(\d+)", values["service_node_port_range"])
+    if not found or not 0 < int(found[1]) <= int(found[2]) <= 65535:
+        raise UsageError(f"--service-node-port-range: {values['service_node_port_range']!r} is not FROM-TO")
+    values["service_node_port_range"] = (int(found[1]), int(found[2]))
+    for label in values["node_label"]:
+        if "=" not in label:
+            raise UsageError(f"--node-label: {label!r} is not key=value")
+    for taint in values["node_taint"]:
+        if not re.fullmatch(r"[^=:]+(=[^:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)", taint):
+            raise UsageError(f"--node-taint: {taint!r} is not key=value:effect")
+    if values["log_format"] not in ("text", "json"):
+        raise UsageError(f"--log-format: {values['log_format']!r} is neither text nor json")
+    for name in ("data_dir", "write_kubeconfig", "resolv_conf"):
+        values[name] = Path(values[name]).expanduser().absolute()
+    values["node_name"] = (values["node_name"] or socket.gethostname()).lower()
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", values["node_name"]):
+        raise UsageError(f"--node-name: {values['node_name']!r} is not a valid node name")
+    assert values.keys() == {item.name for item in fields(ServerConfig)}
+    return ServerConfig(**values)
+
+
+def own_address() -> str:
+    """The address this machine would use towards others; loopback when it has no route at all."""
+    for probe in ("192.0.2.1", "10.0.0.1"):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unsent:
+            try:
+                unsent.connect((probe, 9))  # a UDP connect sends nothing
+            except OSError:
+                continue
+            return str(unsent.getsockname()[0])
+    return "127.0.0.1"

@@ -1,0 +1,90 @@
+"""The command line's root: finds the command a person named and imports only that one.
+
+Every command is one line in `COMMANDS`; its module holds a click command of the same name. Errors end here: one line on
+standard error, exit status 1 (the world) or 2 (the words). Called as `kubectl`, the same program shows only kubectl's verbs.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from edgekube.errors import ApiError, EdgekubeError, UsageError
+
+#: name -> (module below edgekube.cli, one line of help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "server": ("server", "Run the server: API, scheduler, controllers and this machine's containers."),
+    "version": ("version", "Print the client and server version."),
+    "get": ("kubectl.get", "Display one or many resources."),
+    "describe": ("kubectl.describe", "Show details of a specific resource or group of resources."),
+    "apply": ("kubectl.apply", "Apply a configuration to a resource by file name or stdin."),
+    "create": ("kubectl.create", "Create a resource from a file or from stdin."),
+    "delete": ("kubectl.delete", "Delete resources by file names, stdin, resources and names, or by label selector."),
+    "logs": ("kubectl.logs", "Print the logs for a container in a pod."),
+    "exec": ("kubectl.exec", "Execute a command in a container."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every command, in the catalog's order."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        command: click.Command = import_module(f"edgekube.cli.{module}").COMMAND
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def root() -> None:
+    """edgekube: Kubernetes for edge devices in one process.
+
+    `edgekube server` starts a cluster on this machine; the other commands talk to one, as kubectl does.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command and exit with its status."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run a command; its exit status. All errors become one line on standard error."""
+    try:
+        outcome: Any = root.main(arguments, prog_name="edgekube", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except click.ClickException as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        return 2 if isinstance(error, click.UsageError) else error.exit_code
+    except click.Abort:
+        return 130
+    except UsageError as error:
+        click.echo(f"error: {error}", err=True)
+        return 2
+    except ApiError as error:
+        if error.reason:
+            click.echo(f"Error from server ({error.reason}): {error.message}", err=True)
+        else:
+            click.echo(f"Error from server: {error.message}", err=True)
+        return 1
+    except EdgekubeError as error:
+        click.echo(f"error: {error}", err=True)
+        return 1
+    except BrokenPipeError:
+        return 141
+    except KeyboardInterrupt:
+        return 130
