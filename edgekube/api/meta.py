@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 from msgspec import field
@@ -59,6 +59,16 @@ def list_atomic(*, patch_key: str = "", strategy: str = "") -> msgspec.Meta:
 def struct_atomic(*, strategy: str = "") -> msgspec.Meta:
     """A map or struct owned as a whole; `strategy` "retainKeys" for unions in strategic merge."""
     return msgspec.Meta(extra={"merge": MergeBy((), "", "", strategy, "atomic")})
+
+
+def patched_by(strategy: str) -> msgspec.Meta:
+    """A field that strategic merge treats by `strategy` and nothing else says anything about."""
+    return msgspec.Meta(extra={"merge": MergeBy((), "", "", strategy)})
+
+
+def granular() -> msgspec.Meta:
+    """A map or struct owned member by member although its type is atomic elsewhere."""
+    return msgspec.Meta(extra={"merge": MergeBy((), "", "", "", "granular")})
 
 
 def retain_keys() -> msgspec.Meta:
@@ -140,6 +150,7 @@ class Struct(msgspec.Struct, kw_only=True, omit_defaults=True, rename="camel"):
 class OwnerReference(Struct):
     """Who this object belongs to; at most one owner is its controller."""
 
+    ATOMIC: ClassVar[bool] = True
     api_version: str = zero(str)
     kind: str = zero(str)
     name: str = zero(str)
@@ -208,6 +219,7 @@ class LabelSelectorRequirement(Struct):
 class LabelSelector(Struct):
     """All of `match_labels` and `match_expressions` must hold; empty selects everything."""
 
+    ATOMIC: ClassVar[bool] = True
     match_labels: dict[str, str] = {}
     match_expressions: Annotated[list[LabelSelectorRequirement], list_atomic()] = []
 
@@ -247,5 +259,5 @@ class DeleteOptions(Struct):
     preconditions: Preconditions | None = None
     orphan_dependents: bool | None = None
     propagation_policy: str | None = None
-    dry_run: list[str] = []
+    dry_run: Annotated[list[str], list_atomic()] = []
     ignore_store_read_error_with_cluster_breaking_potential: bool | None = None

@@ -7,7 +7,7 @@ from typing import Annotated
 from msgspec import field
 
 from edgekube.api.kind import Kind, Scope
-from edgekube.api.meta import Int32, Object, Struct, Time, list_map, zero
+from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, zero
 
 
 class ServiceReference(Struct):
@@ -21,7 +21,7 @@ class APIServiceSpec(Struct):
     group: str = ""
     version: str = ""
     insecure_skip_tls_verify: bool = field(name="insecureSkipTLSVerify", default=False)
-    ca_bundle: bytes = b""
+    ca_bundle: Annotated[bytes, list_atomic()] = b""
     group_priority_minimum: Int32 = zero(int)
     version_priority: Int32 = zero(int)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from edgekube.api.kind import Kind
-from edgekube.api.meta import Condition, Int32, IntOrString, LabelSelector, Object, Struct, Time, list_map, zero
+from edgekube.api.meta import Condition, Int32, IntOrString, LabelSelector, Object, Struct, Time, list_map, patched_by, zero
 
 
 class PodDisruptionBudgetSpec(Struct):
     min_available: IntOrString | None = None
-    selector: LabelSelector | None = None
+    selector: Annotated[LabelSelector | None, patched_by("replace")] = None
     max_unavailable: IntOrString | None = None
     unhealthy_pod_eviction_policy: str | None = None
 
