@@ -1,0 +1,75 @@
+"""The shape of the database file and how it is opened: one table of current rows, one of numbers, WAL.
+
+Only here are PRAGMAs and CREATE statements written. A file made by a newer edgekube is refused rather than guessed at. Later
+shapes are reached by functions in `MIGRATIONS`, run in order inside one transaction; `user_version` counts them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from edgekube.errors import StoreError
+
+BUSY_MS = 5_000  # only a maintenance command can hold the file besides us
+WAL_KEPT_BYTES = 4 * 1024 * 1024
+
+
+def _first_shape(connection: sqlite3.Connection) -> None:
+    # A rowid table: an update of an existing object touches its row's pages alone, never the index.
+    connection.execute(
+        "CREATE TABLE objects (id INTEGER PRIMARY KEY, resource TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,"
+        " revision INTEGER NOT NULL, encoding INTEGER NOT NULL, value BLOB NOT NULL)"
+    )
+    connection.execute("CREATE UNIQUE INDEX objects_by_key ON objects (resource, namespace, name)")
+    connection.execute("CREATE TABLE numbers (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID")
+    connection.execute("INSERT INTO numbers VALUES ('reserved_revision', 0)")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_shape,)
+
+
+def connect_to_write(path: Path) -> sqlite3.Connection:
+    """The writer's connection, schema up to date. Raises sqlite3.Error, and StoreError for a newer file."""
+    connection = _connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+    _migrate(connection)
+    return connection
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write."""
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = 1")
+    return connection
+
+
+def is_sound(connection: sqlite3.Connection) -> bool:
+    """SQLite's own quick check."""
+    return connection.execute("PRAGMA quick_check(1)").fetchall() == [("ok",)]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=32)
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise StoreError(f"the database was written by a newer edgekube (shape {version}, known is {len(MIGRATIONS)})")
+    if version == len(MIGRATIONS):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for migrate in MIGRATIONS[version:]:
+            migrate(connection)
+        connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
