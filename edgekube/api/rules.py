@@ -84,6 +84,29 @@ def _sorted_maps(value: Any) -> Any:
     return value
 
 
+def go_value(value: Any) -> str:
+    """A decoded JSON value as Go's %v shows it: map[a:1 b:[x y]]."""
+    if isinstance(value, Mapping):
+        return f"map[{' '.join(f'{name}:{go_value(value[name])}' for name in sorted(value))}]"
+    if isinstance(value, list | tuple):
+        return f"[{' '.join(map(go_value, value))}]"
+    if value is None:
+        return "<nil>"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return _go_float(value)
+    return str(value)
+
+
+def _go_float(value: float) -> str:
+    text = repr(value)
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        return f"{mantissa.removesuffix('.0')}e{exponent[0] if exponent[0] in '+-' else '+'}{exponent.lstrip('+-'):0>2}"
+    return text.removesuffix(".0")
+
+
 def shown(value: Any) -> str:
     """A bad value as it stands in a message."""
     if isinstance(value, str):
