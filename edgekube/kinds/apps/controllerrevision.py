@@ -1,16 +1,25 @@
-"""apps/v1 ControllerRevision: its types and rules."""
+"""apps/v1 ControllerRevision: one past state of a StatefulSet or DaemonSet template, never changed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Object, zero
+from edgekube.kinds.core.printing import AGE, NAME, NONE, described
 
 
 class ControllerRevision(Object):
     data: dict[str, Any] | None = None
     revision: int = zero(int)
+
+
+def _controller(revision: ControllerRevision, _now: str) -> str:
+    owner = next((one for one in revision.metadata.owner_references if one.controller), None)
+    if owner is None:
+        return NONE
+    group = owner.api_version.rpartition("/")[0]
+    return f"{owner.kind.lower()}.{group}/{owner.name}" if group else f"{owner.kind.lower()}/{owner.name}"
 
 
 KIND = Kind(
@@ -20,4 +29,12 @@ KIND = Kind(
     name="ControllerRevision",
     plural="controllerrevisions",
     singular="controllerrevision",
+    generation=False,
+    columns=described(
+        "controllerrevisions",
+        NAME,
+        Column("Controller", "string", _controller),
+        Column("Revision", "string", lambda item, _: item.revision),
+        AGE,
+    ),
 )

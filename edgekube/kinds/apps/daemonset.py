@@ -1,12 +1,14 @@
-"""apps/v1 DaemonSet: its types and rules."""
+"""apps/v1 DaemonSet: one pod on every node that fits."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_map, zero
+from edgekube.kinds.core import pod_defaults
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
+from edgekube.kinds.core.printing import AGE, NAME, described, labels_text, selector_text, template_columns
 
 
 class RollingUpdateDaemonSet(Struct):
@@ -53,6 +55,52 @@ class DaemonSet(Object):
     status: DaemonSetStatus = zero(DaemonSetStatus)
 
 
+HISTORY = 10
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"  # a field once, an annotation since apps/v1
+
+
+def default(item: DaemonSet) -> None:
+    """Pods are replaced one node at a time."""
+    spec = item.spec
+    pod_defaults.pod_spec(spec.template.spec)
+    strategy = spec.update_strategy
+    strategy.type = strategy.type or "RollingUpdate"
+    if strategy.type == "RollingUpdate":
+        if strategy.rolling_update is None:
+            strategy.rolling_update = RollingUpdateDaemonSet()
+        if strategy.rolling_update.max_unavailable is None:
+            strategy.rolling_update.max_unavailable = 1
+        if strategy.rolling_update.max_surge is None:
+            strategy.rolling_update.max_surge = 0
+    if spec.revision_history_limit is None:
+        spec.revision_history_limit = HISTORY
+
+
+def prepare_create(item: DaemonSet) -> None:
+    """Status is counted by the controller; templates are counted from one."""
+    item.status = DaemonSetStatus()
+    _count_template(item, 1)
+
+
+def prepare_update(item: DaemonSet, old: DaemonSet) -> None:
+    """A changed template is counted on."""
+    item.status = old.status
+    before = old.metadata.annotations.get(TEMPLATE_GENERATION, "")
+    count = int(before) if before.isdecimal() else 0
+    if item.spec.template != old.spec.template:
+        count += 1
+    _count_template(item, count)
+
+
+def _count_template(item: DaemonSet, count: int) -> None:
+    item.metadata.annotations = item.metadata.annotations | {TEMPLATE_GENERATION: str(count)}
+
+
+def prepare_status(item: DaemonSet, old: DaemonSet) -> None:
+    """A status write leaves the rest alone."""
+    item.spec = old.spec
+
+
 KIND = Kind(
     type=DaemonSet,
     group="apps",
@@ -63,4 +111,21 @@ KIND = Kind(
     short=("ds",),
     categories=("all",),
     has_status=True,
+    default=default,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    prepare_status=prepare_status,
+    columns=described(
+        "daemonsets",
+        NAME,
+        Column("Desired", "integer", lambda item, _: item.status.desired_number_scheduled),
+        Column("Current", "integer", lambda item, _: item.status.current_number_scheduled),
+        Column("Ready", "integer", lambda item, _: item.status.number_ready),
+        Column("Up-to-date", "integer", lambda item, _: item.status.updated_number_scheduled),
+        Column("Available", "integer", lambda item, _: item.status.number_available),
+        Column("Node Selector", "string", lambda item, _: labels_text(item.spec.template.spec.node_selector)),
+        AGE,
+        *template_columns(lambda item: item.spec.template.spec),
+        Column("Selector", "string", lambda item, _: selector_text(item.spec.selector), priority=1),
+    ),
 )

@@ -1,12 +1,14 @@
-"""apps/v1 Deployment: its types and rules."""
+"""apps/v1 Deployment: a number of equal pods, and an orderly way from one template to the next."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Subresource
+from edgekube.api.kind import Column, Kind, Subresource
 from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_map, retain_keys, zero
+from edgekube.kinds.core import pod_defaults
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
+from edgekube.kinds.core.printing import AGE, NAME, described, selector_text, template_columns
 
 
 class RollingUpdateDeployment(Struct):
@@ -56,6 +58,48 @@ class Deployment(Object):
     status: DeploymentStatus = zero(DeploymentStatus)
 
 
+HISTORY = 10
+PROGRESS_DEADLINE_S = 600
+QUARTER = "25%"
+
+
+def default(item: Deployment) -> None:
+    """One replica, replaced a quarter at a time."""
+    spec = item.spec
+    pod_defaults.pod_spec(spec.template.spec)
+    if spec.replicas is None:
+        spec.replicas = 1
+    strategy = spec.strategy
+    strategy.type = strategy.type or "RollingUpdate"
+    if strategy.type == "RollingUpdate":
+        if strategy.rolling_update is None:
+            strategy.rolling_update = RollingUpdateDeployment()
+        if strategy.rolling_update.max_unavailable is None:
+            strategy.rolling_update.max_unavailable = QUARTER
+        if strategy.rolling_update.max_surge is None:
+            strategy.rolling_update.max_surge = QUARTER
+    if spec.revision_history_limit is None:
+        spec.revision_history_limit = HISTORY
+    if spec.progress_deadline_seconds is None:
+        spec.progress_deadline_seconds = PROGRESS_DEADLINE_S
+
+
+def prepare_create(item: Deployment) -> None:
+    """Status is counted by the controller."""
+    item.status = DeploymentStatus()
+
+
+def prepare_update(item: Deployment, old: Deployment) -> None:
+    """As on creation."""
+    item.status = old.status
+
+
+def prepare_status(item: Deployment, old: Deployment) -> None:
+    """A status write leaves the rest alone."""
+    item.spec = old.spec
+    item.metadata.labels = old.metadata.labels
+
+
 KIND = Kind(
     type=Deployment,
     group="apps",
@@ -67,4 +111,18 @@ KIND = Kind(
     categories=("all",),
     has_status=True,
     subresources=(Subresource("scale", "Scale", ("get", "patch", "update"), "autoscaling", "v1"),),
+    default=default,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    prepare_status=prepare_status,
+    columns=described(
+        "deployments",
+        NAME,
+        Column("Ready", "string", lambda item, _: f"{item.status.ready_replicas}/{item.spec.replicas or 0}"),
+        Column("Up-to-date", "string", lambda item, _: item.status.updated_replicas),
+        Column("Available", "string", lambda item, _: item.status.available_replicas),
+        AGE,
+        *template_columns(lambda item: item.spec.template.spec),
+        Column("Selector", "string", lambda item, _: selector_text(item.spec.selector), priority=1),
+    ),
 )

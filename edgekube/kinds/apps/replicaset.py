@@ -1,12 +1,14 @@
-"""apps/v1 ReplicaSet: its types and rules."""
+"""apps/v1 ReplicaSet: a number of equal pods."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Subresource
+from edgekube.api.kind import Column, Kind, Subresource
 from edgekube.api.meta import Int32, LabelSelector, Object, Struct, Time, list_map, zero
+from edgekube.kinds.core import pod_defaults
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
+from edgekube.kinds.core.printing import AGE, NAME, described, selector_text, template_columns
 
 
 class ReplicaSetSpec(Struct):
@@ -39,6 +41,28 @@ class ReplicaSet(Object):
     status: ReplicaSetStatus = zero(ReplicaSetStatus)
 
 
+def default(item: ReplicaSet) -> None:
+    """One replica."""
+    pod_defaults.pod_spec(item.spec.template.spec)
+    if item.spec.replicas is None:
+        item.spec.replicas = 1
+
+
+def prepare_create(item: ReplicaSet) -> None:
+    """Status is counted by the controller."""
+    item.status = ReplicaSetStatus()
+
+
+def prepare_update(item: ReplicaSet, old: ReplicaSet) -> None:
+    """As on creation."""
+    item.status = old.status
+
+
+def prepare_status(item: ReplicaSet, old: ReplicaSet) -> None:
+    """A status write leaves the rest alone."""
+    item.spec = old.spec
+
+
 KIND = Kind(
     type=ReplicaSet,
     group="apps",
@@ -50,4 +74,18 @@ KIND = Kind(
     categories=("all",),
     has_status=True,
     subresources=(Subresource("scale", "Scale", ("get", "patch", "update"), "autoscaling", "v1"),),
+    default=default,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    prepare_status=prepare_status,
+    columns=described(
+        "replicasets",
+        NAME,
+        Column("Desired", "integer", lambda item, _: item.spec.replicas, description="How many pods are wanted."),
+        Column("Current", "integer", lambda item, _: item.status.replicas, description="How many pods there are."),
+        Column("Ready", "integer", lambda item, _: item.status.ready_replicas, description="How many pods are ready."),
+        AGE,
+        *template_columns(lambda item: item.spec.template.spec),
+        Column("Selector", "string", lambda item, _: selector_text(item.spec.selector), priority=1),
+    ),
 )

@@ -1,13 +1,15 @@
-"""apps/v1 StatefulSet: its types and rules."""
+"""apps/v1 StatefulSet: numbered pods that keep their name and their storage."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Subresource
+from edgekube.api.kind import Column, Kind, Subresource
 from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_atomic, list_map, zero
+from edgekube.kinds.core import persistentvolumeclaim, pod_defaults
 from edgekube.kinds.core.persistentvolumeclaim import PersistentVolumeClaim
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
+from edgekube.kinds.core.printing import AGE, NAME, described, template_columns
 
 
 class StatefulSetOrdinals(Struct):
@@ -69,6 +71,54 @@ class StatefulSet(Object):
     status: StatefulSetStatus = zero(StatefulSetStatus)
 
 
+HISTORY = 10
+
+
+def default(item: StatefulSet) -> None:
+    """One replica, started in order, replaced from the highest number down, its claims kept."""
+    spec = item.spec
+    pod_defaults.pod_spec(spec.template.spec)
+    for claim in spec.volume_claim_templates:
+        claim.kind, claim.api_version = "PersistentVolumeClaim", "v1"
+        persistentvolumeclaim.default(claim)
+    if spec.replicas is None:
+        spec.replicas = 1
+    spec.pod_management_policy = spec.pod_management_policy or "OrderedReady"
+    _update_strategy(spec.update_strategy)
+    if spec.revision_history_limit is None:
+        spec.revision_history_limit = HISTORY
+    if spec.persistent_volume_claim_retention_policy is None:
+        spec.persistent_volume_claim_retention_policy = StatefulSetPersistentVolumeClaimRetentionPolicy()
+    keep = spec.persistent_volume_claim_retention_policy
+    keep.when_deleted = keep.when_deleted or "Retain"
+    keep.when_scaled = keep.when_scaled or "Retain"
+
+
+def _update_strategy(strategy: StatefulSetUpdateStrategy) -> None:
+    if not strategy.type:
+        strategy.type = "RollingUpdate"
+        if strategy.rolling_update is None:
+            strategy.rolling_update = RollingUpdateStatefulSetStrategy()
+    rolling = strategy.rolling_update if strategy.type == "RollingUpdate" else None
+    if rolling is not None and rolling.partition is None:
+        rolling.partition = 0
+
+
+def prepare_create(item: StatefulSet) -> None:
+    """Status is counted by the controller."""
+    item.status = StatefulSetStatus()
+
+
+def prepare_update(item: StatefulSet, old: StatefulSet) -> None:
+    """As on creation."""
+    item.status = old.status
+
+
+def prepare_status(item: StatefulSet, old: StatefulSet) -> None:
+    """A status write leaves the rest alone."""
+    item.spec = old.spec
+
+
 KIND = Kind(
     type=StatefulSet,
     group="apps",
@@ -80,4 +130,15 @@ KIND = Kind(
     categories=("all",),
     has_status=True,
     subresources=(Subresource("scale", "Scale", ("get", "patch", "update"), "autoscaling", "v1"),),
+    default=default,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    prepare_status=prepare_status,
+    columns=described(
+        "statefulsets",
+        NAME,
+        Column("Ready", "string", lambda item, _: f"{item.status.ready_replicas}/{item.spec.replicas or 0}"),
+        AGE,
+        *template_columns(lambda item: item.spec.template.spec),
+    ),
 )

@@ -1,12 +1,15 @@
-"""batch/v1 CronJob: its types and rules."""
+"""batch/v1 CronJob: a Job started by the calendar. The spec of Jobs stands here, since both kinds hold it."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind
+from edgekube.api.durations import age
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Int32, LabelSelector, Object, ObjectMeta, Struct, Time, list_atomic, list_set, zero
+from edgekube.kinds.core import pod_defaults
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
+from edgekube.kinds.core.printing import AGE, NAME, NONE, UNSET, described, selector_text, template_columns
 from edgekube.kinds.core.references import ObjectReference
 
 
@@ -86,6 +89,50 @@ class CronJob(Object):
     status: CronJobStatus = zero(CronJobStatus)
 
 
+def default(item: CronJob) -> None:
+    """Runs may overlap; three successes and one failure are kept."""
+    spec = item.spec
+    spec.concurrency_policy = spec.concurrency_policy or "Allow"
+    if spec.suspend is None:
+        spec.suspend = False
+    if spec.successful_jobs_history_limit is None:
+        spec.successful_jobs_history_limit = 3
+    if spec.failed_jobs_history_limit is None:
+        spec.failed_jobs_history_limit = 1
+    template_default(spec.job_template.spec)
+
+
+def template_default(spec: JobSpec) -> None:
+    """What is filled in wherever a Job's spec stands; the rest only in Jobs themselves."""
+    pod_defaults.pod_spec(spec.template.spec)
+    for rule in spec.pod_failure_policy.rules or () if spec.pod_failure_policy else ():
+        for pattern in rule.on_pod_conditions:
+            pattern.status = pattern.status or "True"
+
+
+def prepare_create(item: CronJob) -> None:
+    """Status is counted by the controller."""
+    item.status = CronJobStatus()
+
+
+def prepare_update(item: CronJob, old: CronJob) -> None:
+    """As on creation."""
+    item.status = old.status
+
+
+def prepare_status(item: CronJob, old: CronJob) -> None:
+    """A status write leaves the rest alone."""
+    item.spec = old.spec
+
+
+def _suspended(item: CronJob, _now: str) -> str:
+    return UNSET if item.spec.suspend is None else str(item.spec.suspend)
+
+
+def _last_schedule(item: CronJob, now: str) -> str:
+    return age(item.status.last_schedule_time, now) if item.status.last_schedule_time else NONE
+
+
 KIND = Kind(
     type=CronJob,
     group="batch",
@@ -96,4 +143,27 @@ KIND = Kind(
     short=("cj",),
     categories=("all",),
     has_status=True,
+    default=default,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    prepare_status=prepare_status,
+    columns=described(
+        "cronjobs",
+        NAME,
+        Column(
+            "Schedule", "string", lambda item, _: item.spec.schedule, description="When jobs start, in cron syntax."
+        ),
+        Column(
+            "Timezone",
+            "string",
+            lambda item, _: item.spec.time_zone or NONE,
+            description="The time zone the schedule is read in; the server's when unset.",
+        ),
+        Column("Suspend", "boolean", _suspended, description="Whether no further jobs are started."),
+        Column("Active", "integer", lambda item, _: len(item.status.active), description="How many jobs are running."),
+        Column("Last Schedule", "string", _last_schedule, description="How long ago a job was last started."),
+        AGE,
+        *template_columns(lambda item: item.spec.job_template.spec.template.spec),
+        Column("Selector", "string", lambda item, _: selector_text(item.spec.job_template.spec.selector), priority=1),
+    ),
 )

@@ -1,4 +1,4 @@
-"""v1 Binding: its types and rules."""
+"""v1 Binding: the scheduler's word that a pod belongs on a node. Never stored."""
 
 from __future__ import annotations
 
@@ -19,4 +19,5 @@ KIND = Kind(
     plural="bindings",
     singular="binding",
     verbs=("create",),
+    generation=False,
 )

@@ -1,11 +1,12 @@
-"""v1 ComponentStatus: its types and rules."""
+"""v1 ComponentStatus: the health of the control plane's parts, in its oldest form. Read only, made up on the spot."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Object, Struct, list_map, zero
+from edgekube.kinds.core.printing import NAME
 
 
 class ComponentCondition(Struct):
@@ -19,6 +20,13 @@ class ComponentStatus(Object):
     conditions: Annotated[list[ComponentCondition], list_map("type")] = []
 
 
+def _healthy(component: ComponentStatus) -> ComponentCondition:
+    return next((one for one in component.conditions if one.type == "Healthy"), ComponentCondition(status="Unknown"))
+
+
+_WORDS = {"True": "Healthy", "Unknown": "Unknown"}
+
+
 KIND = Kind(
     type=ComponentStatus,
     group="",
@@ -29,4 +37,12 @@ KIND = Kind(
     short=("cs",),
     scope=Scope.CLUSTER,
     verbs=("get", "list"),
+    generation=False,
+    deprecation="v1 ComponentStatus is deprecated in v1.19+",
+    columns=(
+        NAME,
+        Column("Status", "string", lambda item, _: _WORDS.get(_healthy(item).status, "Unhealthy")),
+        Column("Message", "string", lambda item, _: _healthy(item).message),
+        Column("Error", "string", lambda item, _: _healthy(item).error),
+    ),
 )

@@ -1,9 +1,10 @@
-"""v1 ConfigMap: its types and rules."""
+"""v1 ConfigMap: small text and binary files that pods read by name."""
 
 from __future__ import annotations
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Object
+from edgekube.kinds.core.printing import AGE, NAME, described
 
 
 class ConfigMap(Object):
@@ -20,4 +21,11 @@ KIND = Kind(
     plural="configmaps",
     singular="configmap",
     short=("cm",),
+    generation=False,
+    columns=described(
+        "configmaps",
+        NAME,
+        Column("Data", "string", lambda item, _: len(item.data) + len(item.binary_data)),
+        AGE,
+    ),
 )

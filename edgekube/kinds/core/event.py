@@ -1,9 +1,13 @@
-"""v1 Event: its types and rules."""
+"""v1 Event: what happened to an object, told once or counted. events.k8s.io/v1 is another form of the same objects."""
 
 from __future__ import annotations
 
-from edgekube.api.kind import Kind
+from dataclasses import replace
+
+from edgekube.api.durations import age
+from edgekube.api.kind import Column, Keeping, Kind
 from edgekube.api.meta import Int32, MicroTime, Object, Struct, Time, zero
+from edgekube.kinds.core.printing import NAME, described
 from edgekube.kinds.core.references import ObjectReference
 
 
@@ -34,6 +38,35 @@ class Event(Object):
     reporting_instance: str = zero(str)
 
 
+def source_component(event: Event) -> str:
+    """Who reported it, whichever of the two APIs was used."""
+    return event.source.component or event.reporting_component
+
+
+def _source(event: Event, _now: str) -> str:
+    component, host = source_component(event), event.source.host or event.reporting_instance
+    return f"{component}, {host}" if host else component
+
+
+def _first_seen(event: Event, now: str) -> str:
+    return age(event.first_timestamp or event.event_time, now)
+
+
+def _last_seen(event: Event, now: str) -> str:
+    if event.series is not None:
+        return age(event.series.last_observed_time, now)
+    return age(event.last_timestamp, now) if event.last_timestamp else _first_seen(event, now)
+
+
+def _object(event: Event, _now: str) -> str:
+    about = event.involved_object
+    return f"{about.kind.lower()}/{about.name}" if about.name else about.kind.lower()
+
+
+def _count(event: Event, _now: str) -> int:
+    return event.series.count if event.series is not None else event.count or 1
+
+
 KIND = Kind(
     type=Event,
     group="",
@@ -42,4 +75,33 @@ KIND = Kind(
     plural="events",
     singular="event",
     short=("ev",),
+    generation=False,
+    keeping=Keeping.COALESCED,
+    allow_create_on_update=True,
+    selectable={
+        "involvedObject.kind": lambda event: event.involved_object.kind,
+        "involvedObject.namespace": lambda event: event.involved_object.namespace,
+        "involvedObject.name": lambda event: event.involved_object.name,
+        "involvedObject.uid": lambda event: event.involved_object.uid,
+        "involvedObject.apiVersion": lambda event: event.involved_object.api_version,
+        "involvedObject.resourceVersion": lambda event: event.involved_object.resource_version,
+        "involvedObject.fieldPath": lambda event: event.involved_object.field_path,
+        "reason": lambda event: event.reason,
+        "reportingComponent": lambda event: event.reporting_component,
+        "source": source_component,
+        "type": lambda event: event.type,
+    },
+    columns=described(
+        "events",
+        Column("Last Seen", "string", _last_seen),
+        Column("Type", "string", lambda item, _: item.type),
+        Column("Reason", "string", lambda item, _: item.reason),
+        Column("Object", "string", _object),
+        Column("Subobject", "string", lambda item, _: item.involved_object.field_path, priority=1),
+        Column("Source", "string", _source, priority=1),
+        Column("Message", "string", lambda item, _: item.message.strip()),
+        Column("First Seen", "string", _first_seen, priority=1),
+        Column("Count", "string", _count, priority=1),
+        replace(NAME, priority=1),
+    ),
 )

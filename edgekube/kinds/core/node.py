@@ -1,4 +1,4 @@
-"""v1 Node: its types and rules."""
+"""v1 Node: a machine that runs pods."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import Annotated
 
 from msgspec import field
 
-from edgekube.api.kind import Kind, Scope, Subresource
+from edgekube.api.kind import Column, Kind, Scope, Subresource
 from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, list_atomic, list_map, list_set, zero
+from edgekube.kinds.core.printing import AGE, NAME, NONE, described
+from edgekube.kinds.core.quantities import round_up_all
 
 
 class ConfigMapNodeConfigSource(Struct):
@@ -132,6 +134,56 @@ class Node(Object):
     status: NodeStatus = zero(NodeStatus)
 
 
+ROLE_PREFIX = "node-role.kubernetes.io/"
+ROLE_LABEL = "kubernetes.io/role"
+UNKNOWN = "<unknown>"
+
+
+def default(node: Node) -> None:
+    """Everything is allocatable unless the node says less; `podCIDR` is the first of `podCIDRs`."""
+    round_up_all(node.status.capacity)
+    round_up_all(node.status.allocatable)
+    if not node.status.allocatable and node.status.capacity:
+        node.status.allocatable = dict(node.status.capacity)
+    if node.spec.pod_cidr and not node.spec.pod_cidrs:
+        node.spec.pod_cidrs = [node.spec.pod_cidr]
+    node.spec.pod_cidr = node.spec.pod_cidrs[0] if node.spec.pod_cidrs else ""
+
+
+def prepare_update(node: Node, old: Node) -> None:
+    """Status is the kubelet's, through its subresource; the old dynamic configuration is gone."""
+    node.status = old.status
+    if old.spec.config_source is None:
+        node.spec.config_source = None
+
+
+def _status(node: Node, _now: str) -> str:
+    ready = next((condition.status for condition in node.status.conditions if condition.type == "Ready"), None)
+    text = "Unknown" if ready is None else "Ready" if ready == "True" else "NotReady"
+    return f"{text},SchedulingDisabled" if node.spec.unschedulable else text
+
+
+def _roles(node: Node, _now: str) -> str:
+    roles = set()
+    for key, value in node.metadata.labels.items():
+        if key.startswith(ROLE_PREFIX):
+            roles.add(key.removeprefix(ROLE_PREFIX))
+        elif key == ROLE_LABEL:
+            roles.add(value)
+    return ",".join(sorted(roles - {""})) or NONE
+
+
+def _address(node: Node, type_: str) -> str:
+    return next((address.address for address in node.status.addresses if address.type == type_), NONE)
+
+
+def _kernel(node: Node, _now: str) -> str:
+    info = node.status.node_info
+    if not info.kernel_version:
+        return UNKNOWN
+    return f"{info.kernel_version} ({info.architecture})" if info.architecture else info.kernel_version
+
+
 KIND = Kind(
     type=Node,
     group="",
@@ -143,4 +195,27 @@ KIND = Kind(
     scope=Scope.CLUSTER,
     has_status=True,
     subresources=(Subresource("proxy", "NodeProxyOptions", ("create", "delete", "get", "patch", "update")),),
+    generation=False,
+    keeps_status_on_create=True,
+    default=default,
+    prepare_update=prepare_update,
+    selectable={"spec.unschedulable": lambda node: "true" if node.spec.unschedulable else "false"},
+    columns=described(
+        "nodes",
+        NAME,
+        Column("Status", "string", _status),
+        Column("Roles", "string", _roles),
+        AGE,
+        Column("Version", "string", lambda item, _: item.status.node_info.kubelet_version),
+        Column("Internal-IP", "string", lambda item, _: _address(item, "InternalIP"), priority=1),
+        Column("External-IP", "string", lambda item, _: _address(item, "ExternalIP"), priority=1),
+        Column("OS-Image", "string", lambda item, _: item.status.node_info.os_image or UNKNOWN, priority=1),
+        Column("Kernel-Version", "string", _kernel, priority=1),
+        Column(
+            "Container-Runtime",
+            "string",
+            lambda item, _: item.status.node_info.container_runtime_version or UNKNOWN,
+            priority=1,
+        ),
+    ),
 )

@@ -1,4 +1,4 @@
-"""v1 PersistentVolume: its types and rules."""
+"""v1 PersistentVolume: a piece of storage, apart from who uses it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ from typing import Annotated
 
 from msgspec import field
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, list_atomic, zero
+from edgekube.kinds.core.printing import AGE, NAME, UNSET, described
+from edgekube.kinds.core.quantities import round_up_all
 from edgekube.kinds.core.references import NodeSelector, ObjectReference, SecretReference
+from edgekube.kinds.core.storage_printing import access_modes, storage_class
 from edgekube.kinds.core.volume import (
     AWSElasticBlockStoreVolumeSource,
     AzureDiskVolumeSource,
@@ -176,6 +179,57 @@ class PersistentVolume(Object):
     status: PersistentVolumeStatus = zero(PersistentVolumeStatus)
 
 
+def default(volume: PersistentVolume) -> None:
+    """Volumes are file systems, and kept when their claim goes."""
+    spec = volume.spec
+    round_up_all(spec.capacity)
+    volume.status.phase = volume.status.phase or "Pending"
+    spec.persistent_volume_reclaim_policy = spec.persistent_volume_reclaim_policy or "Retain"
+    spec.volume_mode = spec.volume_mode or "Filesystem"
+    if spec.host_path is not None and spec.host_path.type is None:
+        spec.host_path.type = ""
+    if spec.iscsi is not None:
+        spec.iscsi.iscsi_interface = spec.iscsi.iscsi_interface or "default"
+    if spec.rbd is not None:
+        spec.rbd.pool = spec.rbd.pool or "rbd"
+        spec.rbd.user = spec.rbd.user or "admin"
+        spec.rbd.keyring = spec.rbd.keyring or "/etc/ceph/keyring"
+    if spec.scale_io is not None:
+        spec.scale_io.storage_mode = spec.scale_io.storage_mode or "ThinProvisioned"
+        spec.scale_io.fs_type = spec.scale_io.fs_type or "xfs"
+    if spec.azure_disk is not None:
+        spec.azure_disk.caching_mode = spec.azure_disk.caching_mode or "ReadWrite"
+        spec.azure_disk.kind = spec.azure_disk.kind or "Shared"
+        spec.azure_disk.fs_type = spec.azure_disk.fs_type or "ext4"
+        spec.azure_disk.read_only = bool(spec.azure_disk.read_only)
+
+
+def prepare_create(volume: PersistentVolume) -> None:
+    """A new volume is pending since its creation."""
+    volume.status = PersistentVolumeStatus(
+        phase="Pending", last_phase_transition_time=volume.metadata.creation_timestamp
+    )
+
+
+def prepare_update(volume: PersistentVolume, old: PersistentVolume) -> None:
+    """Status is the binder's."""
+    volume.status = old.status
+
+
+def prepare_status(volume: PersistentVolume, old: PersistentVolume) -> None:
+    """A status write leaves the rest alone."""
+    volume.spec = old.spec
+
+
+def _claim(volume: PersistentVolume, _now: str) -> str:
+    claim = volume.spec.claim_ref
+    return f"{claim.namespace}/{claim.name}" if claim else ""
+
+
+def _phase(volume: PersistentVolume, _now: str) -> str:
+    return "Terminating" if volume.metadata.deletion_timestamp else volume.status.phase
+
+
 KIND = Kind(
     type=PersistentVolume,
     group="",
@@ -186,4 +240,23 @@ KIND = Kind(
     short=("pv",),
     scope=Scope.CLUSTER,
     has_status=True,
+    generation=False,
+    default=default,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    prepare_status=prepare_status,
+    columns=described(
+        "persistentvolumes",
+        NAME,
+        Column("Capacity", "string", lambda item, _: item.spec.capacity.get("storage", "0")),
+        Column("Access Modes", "string", lambda item, _: access_modes(item.spec.access_modes)),
+        Column("Reclaim Policy", "string", lambda item, _: item.spec.persistent_volume_reclaim_policy),
+        Column("Status", "string", _phase),
+        Column("Claim", "string", _claim),
+        Column("StorageClass", "string", lambda item, _: storage_class(item)),
+        Column("VolumeAttributesClass", "string", lambda item, _: item.spec.volume_attributes_class_name or UNSET),
+        Column("Reason", "string", lambda item, _: item.status.reason),
+        AGE,
+        Column("VolumeMode", "string", lambda item, _: item.spec.volume_mode or UNSET, priority=1),
+    ),
 )

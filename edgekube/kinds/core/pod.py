@@ -1,17 +1,12 @@
-"""v1 Pod: its types and rules."""
+"""v1 Pod: the smallest thing that is scheduled and run."""
 
 from __future__ import annotations
 
 from edgekube.api.kind import Kind, Subresource
-from edgekube.api.meta import Object, zero
-from edgekube.kinds.core.podspec import PodSpec
-from edgekube.kinds.core.podstatus import PodStatus
+from edgekube.kinds.core import pod_printing, pod_strategy
+from edgekube.kinds.core.podobject import Pod
 
-
-class Pod(Object):
-    spec: PodSpec = zero(PodSpec)
-    status: PodStatus = zero(PodStatus)
-
+__all__ = ["KIND", "Pod"]
 
 KIND = Kind(
     type=Pod,
@@ -34,4 +29,22 @@ KIND = Kind(
         Subresource("proxy", "PodProxyOptions", ("create", "delete", "get", "patch", "update")),
         Subresource("resize", "Pod", ("get", "patch", "update")),
     ),
+    default=pod_strategy.default,
+    prepare_create=pod_strategy.prepare_create,
+    prepare_update=pod_strategy.prepare_update,
+    prepare_status=pod_strategy.prepare_status,
+    grace_s=pod_strategy.grace_s,
+    selectable={
+        "spec.nodeName": lambda pod: pod.spec.node_name,
+        "spec.restartPolicy": lambda pod: pod.spec.restart_policy,
+        "spec.schedulerName": lambda pod: pod.spec.scheduler_name,
+        "spec.serviceAccountName": lambda pod: pod.spec.service_account_name,
+        "spec.hostNetwork": lambda pod: "true" if pod.spec.host_network else "false",
+        "status.phase": lambda pod: pod.status.phase,
+        "status.podIP": pod_printing.pod_ip,
+        "status.podIPs": lambda _: "",  # known, but upstream never fills it in
+        "status.nominatedNodeName": lambda pod: pod.status.nominated_node_name,
+    },
+    columns=pod_printing.COLUMNS,
+    row_conditions=pod_printing.row_conditions,
 )

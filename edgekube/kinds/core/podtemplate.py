@@ -1,10 +1,14 @@
-"""v1 PodTemplate: its types and rules."""
+"""v1 PodTemplate: a pod to be, as workloads embed it and as an object of its own."""
 
 from __future__ import annotations
 
-from edgekube.api.kind import Kind
+from dataclasses import replace
+
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Object, ObjectMeta, Struct, zero
+from edgekube.kinds.core import pod_defaults
 from edgekube.kinds.core.podspec import PodSpec
+from edgekube.kinds.core.printing import NAME, described, labels_text, template_columns
 
 
 class PodTemplateSpec(Struct):
@@ -16,6 +20,14 @@ class PodTemplate(Object):
     template: PodTemplateSpec = zero(PodTemplateSpec)
 
 
+def default(item: PodTemplate) -> None:
+    """Defaults of the template's spec."""
+    pod_defaults.pod_spec(item.template.spec)
+
+
+_CONTAINERS, _IMAGES = template_columns(lambda item: item.template.spec)
+
+
 KIND = Kind(
     type=PodTemplate,
     group="",
@@ -23,4 +35,12 @@ KIND = Kind(
     name="PodTemplate",
     plural="podtemplates",
     singular="podtemplate",
+    default=default,
+    columns=described(
+        "podtemplates",
+        NAME,
+        replace(_CONTAINERS, priority=0),
+        replace(_IMAGES, priority=0),
+        Column("Pod Labels", "string", lambda item, _: labels_text(item.template.metadata.labels)),
+    ),
 )

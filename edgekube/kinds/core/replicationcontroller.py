@@ -1,12 +1,14 @@
-"""v1 ReplicationController: its types and rules."""
+"""v1 ReplicationController: keeps a number of equal pods running; the forerunner of ReplicaSet."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Subresource
+from edgekube.api.kind import Column, Kind, Subresource
 from edgekube.api.meta import Int32, Object, Struct, Time, list_map, struct_atomic, zero
+from edgekube.kinds.core import pod_defaults
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
+from edgekube.kinds.core.printing import AGE, NAME, described, labels_text, template_columns
 
 
 class ReplicationControllerSpec(Struct):
@@ -38,6 +40,34 @@ class ReplicationController(Object):
     status: ReplicationControllerStatus = zero(ReplicationControllerStatus)
 
 
+def default(item: ReplicationController) -> None:
+    """One replica, selected and labelled as its template is."""
+    spec = item.spec
+    if spec.replicas is None:
+        spec.replicas = 1
+    if spec.template is None:
+        return
+    labels = spec.template.metadata.labels
+    spec.selector = spec.selector or dict(labels)
+    item.metadata.labels = item.metadata.labels or dict(labels)
+    pod_defaults.pod_spec(spec.template.spec)
+
+
+def prepare_create(item: ReplicationController) -> None:
+    """Status is counted by the controller."""
+    item.status = ReplicationControllerStatus()
+
+
+def prepare_update(item: ReplicationController, old: ReplicationController) -> None:
+    """As on creation."""
+    item.status = old.status
+
+
+def prepare_status(item: ReplicationController, old: ReplicationController) -> None:
+    """A status write leaves the rest alone."""
+    item.spec = old.spec
+
+
 KIND = Kind(
     type=ReplicationController,
     group="",
@@ -49,4 +79,19 @@ KIND = Kind(
     categories=("all",),
     has_status=True,
     subresources=(Subresource("scale", "Scale", ("get", "patch", "update"), "autoscaling", "v1"),),
+    default=default,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    prepare_status=prepare_status,
+    selectable={"status.replicas": lambda item: str(item.status.replicas)},
+    columns=described(
+        "replicationcontrollers",
+        NAME,
+        Column("Desired", "integer", lambda item, _: item.spec.replicas),
+        Column("Current", "integer", lambda item, _: item.status.replicas),
+        Column("Ready", "integer", lambda item, _: item.status.ready_replicas),
+        AGE,
+        *template_columns(lambda item: item.spec.template.spec if item.spec.template else None),
+        Column("Selector", "string", lambda item, _: labels_text(item.spec.selector), priority=1),
+    ),
 )
