@@ -24,7 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("kubectl.create", "Create a resource from a file or from stdin."),
     "delete": ("kubectl.delete", "Delete resources by file names, stdin, resources and names, or by label selector."),
     "logs": ("kubectl.logs", "Print the logs for a container in a pod."),
-    "exec": ("kubectl.exec", "Execute a command in a container."),
+    "exec": ("kubectl.execute", "Execute a command in a container."),
 }
 
 
@@ -82,7 +82,7 @@ def run(arguments: list[str] | None = None) -> int:
             click.echo(f"Error from server: {error.message}", err=True)
         return 1
     except EdgekubeError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(str(error) if getattr(error, "bare", False) else f"error: {error}", err=True)
         return 1
     except BrokenPipeError:
         return 141

@@ -1,0 +1,1 @@
+"""kubectl-compatible verbs: one file each, over one session."""

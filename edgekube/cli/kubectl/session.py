@@ -1,0 +1,353 @@
+"""One command's conversation with an API server: where it is, who asks, requests and their errors.
+
+Synchronous and made of the standard library only, because a command must start at once. A failure Status becomes the
+`errors.ApiError` it stands for; an unreachable server one line in kubectl's words.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import os
+import ssl
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import click
+import yaml
+
+from edgekube.errors import ApiError, EdgekubeError, UsageError
+
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C where it was built in: ten times faster
+SERVER_KUBECONFIG = Path("/etc/edgekube/kubeconfig.yaml")
+SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
+
+
+def connection_options(command: Any) -> Any:
+    """The options every command that talks to a server has."""
+    for option in reversed(
+        (
+            click.option("--kubeconfig", metavar="FILE", help="Path to the kubeconfig file to use."),
+            click.option("--context", metavar="NAME", help="The kubeconfig context to use."),
+            click.option("--server", "-s", metavar="URL", help="The address and port of the API server."),
+            click.option("--token", metavar="TOKEN", help="Bearer token for authentication to the API server."),
+            click.option("--namespace", "-n", metavar="NAME", help="The namespace scope for this request."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+class Session:
+    """A kept-alive connection with an identity and a default namespace."""
+
+    def __init__(
+        self,
+        *,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        server: str | None = None,
+        token: str | None = None,
+        namespace: str | None = None,
+    ) -> None:
+        chosen = _choose(kubeconfig, context)
+        self.server = server or chosen["server"]
+        self.namespace = namespace or chosen["namespace"] or "default"
+        self.namespace_given = namespace is not None
+        self.token = token or chosen["token"]
+        self._url = urlsplit(self.server)
+        self._ssl = _ssl_context(chosen) if self._url.scheme == "https" else None
+        self._connection: http.client.HTTPConnection | None = None
+        self._resources: list[dict[str, Any]] | None = None
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        accept: str = "application/json",
+        content_type: str = "application/json",
+    ) -> Any:
+        """The decoded answer. Raises the ApiError a failure Status stands for."""
+        answer = self.send(method, path, query=query, body=body, accept=accept, content_type=content_type)
+        data = answer.read()
+        for warning in answer.headers.get_all("Warning") or ():
+            click.echo(f"Warning: {_warning_text(warning)}", err=True)
+        return json.loads(data) if data else {}
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: Any = None,
+        accept: str = "application/json",
+        content_type: str = "application/json",
+    ) -> http.client.HTTPResponse:
+        """The open answer, its body yet to be read. Raises ApiError, CommandFailed and Unreachable."""
+        target = path + ("?" + urlencode(query, doseq=True) if query else "")
+        headers = {"Accept": accept, "User-Agent": "edgekube"}
+        if self.token:
+            headers["Authorization"] = f"Bearer {self.token}"
+        data = None
+        if body is not None:
+            data = body if isinstance(body, bytes) else json.dumps(body).encode()
+            headers["Content-Type"] = content_type
+        for attempt in (0, 1):
+            fresh = self._connection is None
+            connection = self._connection = self._connection or self.connect()
+            try:
+                connection.request(method, target, data, headers)
+                answer = connection.getresponse()
+                break
+            except (http.client.HTTPException, OSError) as error:
+                connection.close()
+                self._connection = None
+                if fresh or attempt:
+                    raise _unreachable(self._url.netloc, error) from error
+        if answer.status >= 400:
+            raise _failure(answer.status, answer.read())
+        return answer
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A new connection to the server."""
+        host = self._url.hostname or ""
+        if self._ssl:
+            return http.client.HTTPSConnection(host, self._url.port or 443, context=self._ssl, timeout=None)
+        return http.client.HTTPConnection(host, self._url.port or 80)
+
+    def lines(self, answer: http.client.HTTPResponse) -> Iterator[Any]:
+        """A watch's events, decoded, until the server ends it."""
+        while line := answer.readline():
+            yield json.loads(line)
+
+    def resources(self) -> list[dict[str, Any]]:
+        """Every resource the server has: dicts with group, version, plural, singular, short, kind, namespaced, verbs, categories."""
+        if self._resources is None:
+            self._resources = [
+                _resource(group.get("metadata", {}).get("name", ""), version["version"], entry)
+                for path in ("/api", "/apis")
+                for group in self.request("GET", path, accept=DISCOVERY).get("items", ())
+                for version in group.get("versions", ())
+                for entry in version.get("resources", ())
+            ]
+        return self._resources
+
+    def resolve(self, word: str) -> dict[str, Any]:
+        """The resource a person means: plural, singular, short name, kind, or plural.group or plural.version.group."""
+        wanted, _, rest = word.lower().partition(".")
+        for resource in self.resources():
+            names = {resource["plural"], resource["singular"], resource["kind"].lower(), *resource["short"]}
+            if wanted not in names:
+                continue
+            group, version = resource["group"], resource["version"]
+            if not rest or rest in (group, f"{version}.{group}") or group.startswith(rest):
+                return resource
+        raise _no_such_resource(word)
+
+    def resolve_kind(self, api_version: str, kind: str) -> dict[str, Any]:
+        """The resource that serves a manifest's apiVersion and kind."""
+        group, _, version = api_version.rpartition("/")
+        for resource in self.resources():
+            if (resource["group"], resource["version"], resource["kind"]) == (group, version, kind):
+                return resource
+        raise CommandFailed(
+            f'resource mapping not found for kind "{kind}" in version "{api_version}": '
+            f'no matches for kind "{kind}" in version "{api_version}"\nensure CRDs are installed first'
+        )
+
+
+class CommandFailed(EdgekubeError):
+    """kubectl's own complaints (`error: ...`) that end with status 1."""
+
+
+class Unreachable(EdgekubeError):
+    """No server where it should be; shown without the word "error", as kubectl does."""
+
+    bare = True
+
+
+def _no_such_resource(word: str) -> CommandFailed:
+    """kubectl's answer to a word that names no resource."""
+    return CommandFailed(f'the server doesn\'t have a resource type "{word}"')
+
+
+def path_of(resource: Mapping[str, Any], namespace: str, name: str = "", subresource: str = "") -> str:
+    """The URL path of a collection or object."""
+    path = f"/apis/{resource['group']}/{resource['version']}" if resource["group"] else f"/api/{resource['version']}"
+    if resource["namespaced"] and namespace:
+        path += f"/namespaces/{namespace}"
+    return path + f"/{resource['plural']}" + (f"/{name}" if name else "") + (f"/{subresource}" if subresource else "")
+
+
+def full_name(resource: Mapping[str, Any]) -> str:
+    """ "deployment.apps", "pod": how kubectl names a resource in its answers."""
+    singular = resource["singular"] or resource["kind"].lower()
+    return f"{singular}.{resource['group']}" if resource["group"] else singular
+
+
+def _resource(group: str, version: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "group": group,
+        "version": version,
+        "plural": entry["resource"],
+        "singular": entry.get("singularResource") or "",
+        "short": entry.get("shortNames") or [],
+        "kind": (entry.get("responseKind") or {}).get("kind", ""),
+        "namespaced": entry.get("scope") == "Namespaced",
+        "verbs": entry.get("verbs") or [],
+        "categories": entry.get("categories") or [],
+    }
+
+
+def _choose(kubeconfig: str | None, context: str | None) -> dict[str, Any]:
+    """Server, credentials and namespace from the first kubeconfig there is, else from inside a pod, else the usual place."""
+    paths = [Path(kubeconfig)] if kubeconfig else [Path(p) for p in os.environ.get("KUBECONFIG", "").split(":") if p]
+    if not paths:
+        paths = [path for path in (Path.home() / ".kube/config", SERVER_KUBECONFIG) if _readable(path)][:1]
+    merged: dict[str, dict[str, Any]] = {"clusters": {}, "users": {}, "contexts": {}}
+    current, found = "", False
+    for path in paths:
+        try:
+            document = yaml.load(path.read_text(), Loader=LOADER) or {}
+        except OSError as error:
+            if kubeconfig:
+                raise CommandFailed(f"{path}: {error.strerror}") from error
+            continue
+        except yaml.YAMLError as error:
+            raise CommandFailed(f"error loading config file {path}: not YAML") from error
+        found = True
+        current = current or document.get("current-context") or ""
+        for part, member in (("clusters", "cluster"), ("users", "user"), ("contexts", "context")):
+            for entry in document.get(part) or ():
+                merged[part].setdefault(entry["name"], {**(entry.get(member) or {}), "_dir": path.parent})
+    if not found:
+        return _in_cluster() or {"server": "http://localhost:8080", "namespace": "", "token": ""}
+    if context and context not in merged["contexts"]:
+        raise CommandFailed(f'context "{context}" does not exist')
+    at = merged["contexts"].get(context or current, {})
+    return {
+        "server": "http://localhost:8080",
+        **merged["clusters"].get(at.get("cluster", ""), {}),
+        **{f"user-{k}": v for k, v in merged["users"].get(at.get("user", ""), {}).items()},
+        "token": merged["users"].get(at.get("user", ""), {}).get("token", ""),
+        "namespace": at.get("namespace", ""),
+    }
+
+
+def _readable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK)
+
+
+def _in_cluster() -> dict[str, Any] | None:
+    host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
+    if not host or not (SERVICE_ACCOUNT / "token").exists():
+        return None
+    return {
+        "server": f"https://{host}:{port}",
+        "token": (SERVICE_ACCOUNT / "token").read_text(),
+        "namespace": (SERVICE_ACCOUNT / "namespace").read_text(),
+        "certificate-authority": str(SERVICE_ACCOUNT / "ca.crt"),
+        "_dir": SERVICE_ACCOUNT,
+    }
+
+
+def _ssl_context(chosen: Mapping[str, Any]) -> ssl.SSLContext:
+    base = chosen.get("_dir") or Path()
+    context = ssl.create_default_context()
+    if data := chosen.get("certificate-authority-data"):
+        context = ssl.create_default_context(cadata=base64.b64decode(data).decode())
+    elif file := chosen.get("certificate-authority"):
+        context = ssl.create_default_context(cafile=str(base / file))
+    if chosen.get("insecure-skip-tls-verify"):
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    base = chosen.get("user-_dir") or base
+    if data := chosen.get("user-client-certificate-data"):
+        # The ssl module reads certificates from files only; this one is ours alone and gone at once.
+        with tempfile.NamedTemporaryFile() as pem:
+            pem.write(base64.b64decode(data) + b"\n" + base64.b64decode(chosen["user-client-key-data"]))
+            pem.flush()
+            context.load_cert_chain(pem.name)
+    elif file := chosen.get("user-client-certificate"):
+        context.load_cert_chain(str(base / file), str(base / chosen["user-client-key"]))
+    return context
+
+
+def _unreachable(where: str, error: Exception) -> EdgekubeError:
+    if isinstance(error, ConnectionRefusedError):
+        return Unreachable(
+            f"The connection to the server {where} was refused - did you specify the right host or port?"
+        )
+    return Unreachable(f"Unable to connect to the server: {error}")
+
+
+def _failure(status: int, data: bytes) -> ApiError:
+    try:
+        document = json.loads(data)
+    except ValueError:
+        document = {}
+    if document.get("kind") == "Status":
+        return ApiError.from_status(document)
+    return ApiError(data.decode(errors="replace").strip() or http.client.responses.get(status, ""), code=status)
+
+
+def _warning_text(header: str) -> str:
+    parts = header.split('"')
+    return '"'.join(parts[1:-1]).replace('\\"', '"') if len(parts) > 2 else header
+
+
+def read_manifests(names: tuple[str, ...], *, recursive: bool = False) -> Iterator[dict[str, Any]]:
+    """Every object in the named files, directories or standard input ("-"); Lists are unwrapped."""
+    if not names:
+        raise UsageError("must specify one of -f and -k")
+    for name in names:
+        for label, text in _texts(name, recursive):
+            try:
+                documents = list(yaml.load_all(text, Loader=LOADER))
+            except yaml.YAMLError as error:
+                raise CommandFailed(
+                    f"error parsing {label}: error converting YAML to JSON: {' '.join(str(error).split())}"
+                ) from error
+            for document in documents:
+                yield from _objects(label, document)
+
+
+def _texts(name: str, recursive: bool) -> Iterator[tuple[str, str]]:
+    if name == "-":
+        yield "STDIN", click.get_text_stream("stdin").read()
+        return
+    path = Path(name)
+    if path.is_dir():
+        pattern = "**/*" if recursive else "*"
+        files = [file for file in sorted(path.glob(pattern)) if file.suffix in (".json", ".yaml", ".yml")]
+    elif path.exists():
+        files = [path]
+    else:
+        raise CommandFailed(f'the path "{name}" does not exist')
+    for file in files:
+        yield str(file), file.read_text()
+
+
+def _objects(label: str, document: Any) -> Iterator[dict[str, Any]]:
+    if document is None:
+        return
+    if not isinstance(document, dict):
+        raise CommandFailed(f"error parsing {label}: json: cannot unmarshal into a Kubernetes object")
+    for member in ("apiVersion", "kind"):
+        if not document.get(member):
+            raise CommandFailed(f"error validating {label!r}: error validating data: {member} not set")
+    if document["kind"].endswith("List") and isinstance(document.get("items"), list):
+        for item in document["items"]:
+            yield from _objects(label, item)
+    else:
+        yield document
