@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edgekube.cli.kubectl import printing
-from edgekube.cli.kubectl.session import Unreachable, Session, connection_options
+from edgekube.cli.kubectl.session import Session, Unreachable, connection_options
 
 
 def own_version() -> str:
