@@ -7,6 +7,9 @@ from importlib import import_module
 from typing import Any
 
 from edgekube.api.kind import Kind
+from edgekube.kinds.authentication import tokenrequest
+from edgekube.kinds.autoscaling import scale
+from edgekube.kinds.policy import eviction
 
 MODULES = (
     "edgekube.kinds.core.persistentvolumeclaim",
@@ -78,6 +81,9 @@ MODULES = (
     "edgekube.kinds.flowcontrol.flowschema",
     "edgekube.kinds.flowcontrol.prioritylevelconfiguration",
 )
+
+# bodies of subresources: not resources of their own, so not in discovery
+SUBRESOURCE_KINDS: tuple[Kind[Any], ...] = (scale.KIND, eviction.KIND, tokenrequest.KIND)
 
 
 @cache

@@ -1,9 +1,10 @@
-"""Types: BoundObjectReference, TokenRequestSpec, TokenRequestStatus, TokenRequest."""
+"""authentication.k8s.io/v1 TokenRequest: a request for a service account's token; the body of `serviceaccounts/token`."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
+from edgekube.api.kind import Kind
 from edgekube.api.meta import Object, Struct, Time, list_atomic, zero
 
 
@@ -28,3 +29,15 @@ class TokenRequestStatus(Struct):
 class TokenRequest(Object):
     spec: TokenRequestSpec = zero(TokenRequestSpec)
     status: TokenRequestStatus = zero(TokenRequestStatus)
+
+
+KIND = Kind(
+    type=TokenRequest,
+    group="authentication.k8s.io",
+    version="v1",
+    name="TokenRequest",
+    plural="tokenrequests",
+    singular="tokenrequest",
+    verbs=(),
+    generation=False,
+)

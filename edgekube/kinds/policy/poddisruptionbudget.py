@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 
 from edgekube.api.kind import Kind
-from edgekube.api.meta import Condition, Int32, IntOrString, LabelSelector, Object, Struct, Time, list_map, patched_by, zero
+from edgekube.api.meta import (
+    Condition,
+    Int32,
+    IntOrString,
+    LabelSelector,
+    Object,
+    Struct,
+    Time,
+    list_map,
+    patched_by,
+    zero,
+)
 
 
 class PodDisruptionBudgetSpec(Struct):
