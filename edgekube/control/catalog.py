@@ -1,0 +1,27 @@
+"""Every controller, one line each. A test fails when a file in `controllers/` is missing here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from edgekube.control.config import Config
+from edgekube.reconcile.drive import Controller, Service
+
+CONTROLLERS = (
+    "deployment",
+    "endpoints",
+    "endpointslice",
+    "endpointslicemirroring",
+    "kubernetes_service",
+    "namespace",
+    "replicaset",
+    "replicationcontroller",
+    "rootca",
+    "serviceaccount",
+)
+
+
+def load(config: Config) -> list[Controller[Any] | Service]:
+    """All controllers, made for this configuration."""
+    return [import_module(f"edgekube.control.controllers.{name}").controller(config) for name in CONTROLLERS]

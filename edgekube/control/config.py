@@ -1,0 +1,19 @@
+"""What controllers must be told from outside, as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Settings of the control loops. Timings are upstream's defaults."""
+
+    ca_certificate: str = ""  # PEM text published as kube-root-ca.crt
+    cluster_cidr: str = "10.42.0.0/16"
+    node_cidr_bits: int = 24
+    api_addresses: tuple[str, ...] = ()  # endpoints of the `kubernetes` service; empty: leave them alone
+    api_port: int = 6443
+    node_grace_s: float = 50.0  # without a Lease renewal a node is Unknown
+    terminated_pods_kept: int = 12500
+    scheduler: bool = True
