@@ -6,7 +6,6 @@ Synchronous and made of the standard library only, because a command must start 
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import os
@@ -20,10 +19,10 @@ from urllib.parse import urlencode, urlsplit
 import click
 import yaml
 
+from edgekube.client.kubeconfig import Access, default_paths, load
 from edgekube.errors import ApiError, EdgekubeError, UsageError
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # C where it was built in: ten times faster
-SERVER_KUBECONFIG = Path("/etc/edgekube/kubeconfig.yaml")
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
@@ -56,13 +55,13 @@ class Session:
         token: str | None = None,
         namespace: str | None = None,
     ) -> None:
-        chosen = _choose(kubeconfig, context)
-        self.server = server or chosen["server"]
-        self.namespace = namespace or chosen["namespace"] or "default"
+        access = _choose(kubeconfig, context)
+        self.server = server or access.server
+        self.namespace = namespace or access.namespace
         self.namespace_given = namespace is not None
-        self.token = token or chosen["token"]
+        self.token = token or access.token or (Path(access.token_file).read_text() if access.token_file else "")
         self._url = urlsplit(self.server)
-        self._ssl = _ssl_context(chosen) if self._url.scheme == "https" else None
+        self._ssl = _ssl_context(access) if self._url.scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
         self._resources: list[dict[str, Any]] | None = None
 
@@ -209,77 +208,44 @@ def _resource(group: str, version: str, entry: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _choose(kubeconfig: str | None, context: str | None) -> dict[str, Any]:
-    """Server, credentials and namespace from the first kubeconfig there is, else from inside a pod, else the usual place."""
-    paths = [Path(kubeconfig)] if kubeconfig else [Path(p) for p in os.environ.get("KUBECONFIG", "").split(":") if p]
-    if not paths:
-        paths = [path for path in (Path.home() / ".kube/config", SERVER_KUBECONFIG) if _readable(path)][:1]
-    merged: dict[str, dict[str, Any]] = {"clusters": {}, "users": {}, "contexts": {}}
-    current, found = "", False
-    for path in paths:
-        try:
-            document = yaml.load(path.read_text(), Loader=LOADER) or {}
-        except OSError as error:
-            if kubeconfig:
-                raise CommandFailed(f"{path}: {error.strerror}") from error
-            continue
-        except yaml.YAMLError as error:
-            raise CommandFailed(f"error loading config file {path}: not YAML") from error
-        found = True
-        current = current or document.get("current-context") or ""
-        for part, member in (("clusters", "cluster"), ("users", "user"), ("contexts", "context")):
-            for entry in document.get(part) or ():
-                merged[part].setdefault(entry["name"], {**(entry.get(member) or {}), "_dir": path.parent})
-    if not found:
-        return _in_cluster() or {"server": "http://localhost:8080", "namespace": "", "token": ""}
-    if context and context not in merged["contexts"]:
-        raise CommandFailed(f'context "{context}" does not exist')
-    at = merged["contexts"].get(context or current, {})
-    return {
-        "server": "http://localhost:8080",
-        **merged["clusters"].get(at.get("cluster", ""), {}),
-        **{f"user-{k}": v for k, v in merged["users"].get(at.get("user", ""), {}).items()},
-        "token": merged["users"].get(at.get("user", ""), {}).get("token", ""),
-        "namespace": at.get("namespace", ""),
-    }
+def _choose(kubeconfig: str | None, context: str | None) -> Access:
+    """Server, credentials and namespace: the named kubeconfig, else from inside a pod, else the usual places."""
+    if not kubeconfig and not os.environ.get("KUBECONFIG") and (inside := _in_cluster()):
+        return inside
+    paths = [Path(kubeconfig)] if kubeconfig else default_paths(os.environ)
+    if kubeconfig and not paths[0].exists():
+        raise CommandFailed(f"stat {kubeconfig}: no such file or directory")
+    if not any(path.exists() for path in paths):
+        return Access(server="http://localhost:8080")
+    try:
+        return load(paths, context or "")
+    except UsageError as error:
+        raise CommandFailed(str(error)) from None
 
 
-def _readable(path: Path) -> bool:
-    return path.is_file() and os.access(path, os.R_OK)
-
-
-def _in_cluster() -> dict[str, Any] | None:
+def _in_cluster() -> Access | None:
     host, port = os.environ.get("KUBERNETES_SERVICE_HOST"), os.environ.get("KUBERNETES_SERVICE_PORT")
     if not host or not (SERVICE_ACCOUNT / "token").exists():
         return None
-    return {
-        "server": f"https://{host}:{port}",
-        "token": (SERVICE_ACCOUNT / "token").read_text(),
-        "namespace": (SERVICE_ACCOUNT / "namespace").read_text(),
-        "certificate-authority": str(SERVICE_ACCOUNT / "ca.crt"),
-        "_dir": SERVICE_ACCOUNT,
-    }
+    return Access(
+        server=f"https://{host}:{port}",
+        token=(SERVICE_ACCOUNT / "token").read_text(),
+        namespace=(SERVICE_ACCOUNT / "namespace").read_text(),
+        ca=(SERVICE_ACCOUNT / "ca.crt").read_bytes(),
+    )
 
 
-def _ssl_context(chosen: Mapping[str, Any]) -> ssl.SSLContext:
-    base = chosen.get("_dir") or Path()
-    context = ssl.create_default_context()
-    if data := chosen.get("certificate-authority-data"):
-        context = ssl.create_default_context(cadata=base64.b64decode(data).decode())
-    elif file := chosen.get("certificate-authority"):
-        context = ssl.create_default_context(cafile=str(base / file))
-    if chosen.get("insecure-skip-tls-verify"):
+def _ssl_context(access: Access) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=access.ca.decode() if access.ca else None)
+    if access.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    base = chosen.get("user-_dir") or base
-    if data := chosen.get("user-client-certificate-data"):
+    if access.certificate:
         # The ssl module reads certificates from files only; this one is ours alone and gone at once.
         with tempfile.NamedTemporaryFile() as pem:
-            pem.write(base64.b64decode(data) + b"\n" + base64.b64decode(chosen["user-client-key-data"]))
+            pem.write(access.certificate + b"\n" + access.key)
             pem.flush()
             context.load_cert_chain(pem.name)
-    elif file := chosen.get("user-client-certificate"):
-        context.load_cert_chain(str(base / file), str(base / chosen["user-client-key"]))
     return context
 
 
