@@ -352,7 +352,7 @@ class ServerExchange:
         return http.names_of(headers)
 
     def _own_headers(self, present: frozenset[str]) -> list[tuple[str, str]]:
-        own = [] if "date" in present else [("Date", _date(self._connection.clock))]
+        own = [] if "date" in present else [("Date", format_datetime(self._connection.clock.now(), usegmt=True))]
         if not self._keep_alive or self._connection.closing:
             self._keep_alive = False
             own.append(("Connection", "close"))
@@ -411,15 +411,3 @@ class HandedOver(trio.abc.HalfCloseableStream):
 
 def _too_large(limit_bytes: int) -> TooLarge:
     return TooLarge(f"limit is {limit_bytes}", details=False)
-
-
-_date_cache: tuple[int, str] = (0, "")
-
-
-def _date(clock: Clock) -> str:
-    global _date_cache
-    now = clock.now()
-    second = int(now.timestamp())
-    if _date_cache[0] != second:
-        _date_cache = (second, format_datetime(now.replace(microsecond=0), usegmt=True))
-    return _date_cache[1]
