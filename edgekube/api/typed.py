@@ -84,7 +84,13 @@ class Node:
         """Members that Go writes as null when they are empty."""
         return tuple(name for name, node in (self.members or {}).items() if node.null_by_default)
 
-    def defaults(self) -> dict[str, Any]:
+    @cached_property
+    def sorted_keys(self) -> tuple[str, ...]:
+        """The keys of a list in the order they stand in a path element."""
+        return tuple(sorted(self.keys))
+
+    @cached_property
+    def key_defaults(self) -> dict[str, Any]:
         """For a list of structs: the values of its keys that may be left out."""
         members = self.element.members if self.element is not None else None
         return {key: KEY_DEFAULTS[key] for key in self.keys if members and key in members and key in KEY_DEFAULTS}
