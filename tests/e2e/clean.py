@@ -1,0 +1,63 @@
+"""Take away what a server leaves running on purpose: `python -m tests.e2e.clean DATA_DIR`.
+
+Containers outlive their server by design; a test machine wants them gone. Everything is found by the data directory's name:
+processes whose command line or mounts mention it, then its mounts, its bridge and its nftables table.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from edgekube.app.config import combine
+
+
+def processes(data: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if data in words and "tests.e2e.clean" not in words and "pytest" not in words:
+                found.append(int(entry.name))
+    return found
+
+
+def children_of_shims(pids: list[int]) -> list[int]:
+    made = []
+    for pid in pids:
+        try:
+            made += [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        except OSError:
+            continue
+    return made
+
+
+def main(data: str) -> None:
+    for _ in range(5):
+        found = processes(data)
+        for pid in [*children_of_shims(found), *found]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        if not processes(data):
+            break
+        time.sleep(0.3)
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if data in line]
+    for mount in reversed(mounts):
+        subprocess.run(["umount", "-l", mount], check=False, stderr=subprocess.DEVNULL)
+    instance = combine({"data_dir": data, "node_name": "x"}, {}).instance
+    subprocess.run(["nft", "delete", "table", "ip", f"edgekube-{instance}"], check=False, stderr=subprocess.DEVNULL)
+    subprocess.run(["ip", "link", "del", f"edge{instance}"], check=False, stderr=subprocess.DEVNULL)
+    subprocess.run(["ip", "addr", "del", "10.143.0.10/32", "dev", "lo"], check=False, stderr=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
