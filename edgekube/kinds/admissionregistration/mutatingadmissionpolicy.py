@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import LabelSelector, Object, Struct, list_atomic, list_map, zero
+from edgekube.kinds.columns import AGE, NAME, UNSET, described
 
 
 class MatchCondition(Struct):
@@ -72,6 +73,33 @@ class MutatingAdmissionPolicy(Object):
     spec: MutatingAdmissionPolicySpec = zero(MutatingAdmissionPolicySpec)
 
 
+def default_match(match: MatchResources | None) -> None:
+    """Match every equivalent version of everything, in every scope."""
+    if match is None:
+        return
+    if match.match_policy is None:
+        match.match_policy = "Equivalent"
+    if match.namespace_selector is None:
+        match.namespace_selector = LabelSelector()
+    if match.object_selector is None:
+        match.object_selector = LabelSelector()
+    for rule in (*match.resource_rules, *match.exclude_resource_rules):
+        if rule.scope is None:
+            rule.scope = "*"
+
+
+def default(policy: MutatingAdmissionPolicy) -> None:
+    """Fail closed."""
+    if policy.spec.failure_policy is None:
+        policy.spec.failure_policy = "Fail"
+    default_match(policy.spec.match_constraints)
+
+
+def param_kind_text(kind: ParamKind | None) -> str:
+    """ "v1/ConfigMap"."""
+    return UNSET if kind is None else f"{kind.api_version}/{kind.kind}"
+
+
 KIND = Kind(
     type=MutatingAdmissionPolicy,
     group="admissionregistration.k8s.io",
@@ -81,4 +109,13 @@ KIND = Kind(
     singular="mutatingadmissionpolicy",
     categories=("api-extensions",),
     scope=Scope.CLUSTER,
+    default=default,
+    allow_unconditional_update=False,
+    columns=described(
+        "mutatingadmissionpolicies",
+        NAME,
+        Column("Mutations", "integer", lambda item, _: len(item.spec.mutations)),
+        Column("ParamKind", "string", lambda item, _: param_kind_text(item.spec.param_kind)),
+        AGE,
+    ),
 )

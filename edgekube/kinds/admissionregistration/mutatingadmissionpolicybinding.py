@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import LabelSelector, Object, Struct, zero
-from edgekube.kinds.admissionregistration.mutatingadmissionpolicy import MatchResources
+from edgekube.kinds.admissionregistration.mutatingadmissionpolicy import MatchResources, default_match
+from edgekube.kinds.columns import AGE, NAME, UNSET, described
+from edgekube.kinds.core.printing import selector_text
 
 
 class ParamRef(Struct):
@@ -27,6 +29,28 @@ class MutatingAdmissionPolicyBinding(Object):
     spec: MutatingAdmissionPolicyBindingSpec = zero(MutatingAdmissionPolicyBindingSpec)
 
 
+def default(binding: MutatingAdmissionPolicyBinding) -> None:
+    """See `default_match`."""
+    default_match(binding.spec.match_resources)
+
+
+def _param(binding: Any, _now: str) -> str:
+    found = binding.spec.param_ref
+    if found is None:
+        return UNSET
+    if found.name:
+        return f"{found.namespace or '*'}/{found.name}"
+    return UNSET if found.selector is None else selector_text(found.selector)
+
+
+BINDING_COLUMNS = (
+    NAME,
+    Column("PolicyName", "string", lambda item, _: item.spec.policy_name),
+    Column("ParamRef", "string", _param),
+    AGE,
+)
+
+
 KIND = Kind(
     type=MutatingAdmissionPolicyBinding,
     group="admissionregistration.k8s.io",
@@ -36,4 +60,7 @@ KIND = Kind(
     singular="mutatingadmissionpolicybinding",
     categories=("api-extensions",),
     scope=Scope.CLUSTER,
+    default=default,
+    allow_unconditional_update=False,
+    columns=described("mutatingadmissionpolicybindings", *BINDING_COLUMNS),
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Int32, LabelSelector, Object, Struct, list_atomic, list_map, zero
 from edgekube.kinds.admissionregistration.mutatingadmissionpolicy import MatchCondition
+from edgekube.kinds.columns import AGE, NAME, described
 
 
 class RuleWithOperations(Struct):
@@ -49,6 +50,52 @@ class MutatingWebhookConfiguration(Object):
     webhooks: Annotated[list[MutatingWebhook], list_map("name")] = []
 
 
+HTTPS_PORT = 443
+DEFAULT_TIMEOUT_S = 10
+
+
+class Webhook(Protocol):
+    """What webhooks of both kinds have in common."""
+
+    client_config: WebhookClientConfig
+    rules: list[RuleWithOperations]
+    failure_policy: str | None
+    match_policy: str | None
+    namespace_selector: LabelSelector | None
+    object_selector: LabelSelector | None
+    timeout_seconds: int | None
+
+
+def default_webhook(webhook: Webhook) -> None:
+    """Fail closed, match every equivalent version of everything, wait ten seconds."""
+    if webhook.failure_policy is None:
+        webhook.failure_policy = "Fail"
+    if webhook.match_policy is None:
+        webhook.match_policy = "Equivalent"
+    if webhook.namespace_selector is None:
+        webhook.namespace_selector = LabelSelector()
+    if webhook.object_selector is None:
+        webhook.object_selector = LabelSelector()
+    if webhook.timeout_seconds is None:
+        webhook.timeout_seconds = DEFAULT_TIMEOUT_S
+    if (service := webhook.client_config.service) is not None and service.port is None:
+        service.port = HTTPS_PORT
+    for rule in webhook.rules:
+        if rule.scope is None:
+            rule.scope = "*"
+
+
+def default(configuration: MutatingWebhookConfiguration) -> None:
+    """See `default_webhook`; nobody is asked twice."""
+    for webhook in configuration.webhooks:
+        default_webhook(webhook)
+        if webhook.reinvocation_policy is None:
+            webhook.reinvocation_policy = "Never"
+
+
+WEBHOOK_COLUMNS = (NAME, Column("Webhooks", "integer", lambda item, _: len(item.webhooks)), AGE)
+
+
 KIND = Kind(
     type=MutatingWebhookConfiguration,
     group="admissionregistration.k8s.io",
@@ -58,4 +105,7 @@ KIND = Kind(
     singular="mutatingwebhookconfiguration",
     categories=("api-extensions",),
     scope=Scope.CLUSTER,
+    default=default,
+    allow_unconditional_update=False,
+    columns=described("mutatingwebhookconfigurations", *WEBHOOK_COLUMNS),
 )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Condition, Object, Struct, list_atomic, list_map, zero
 from edgekube.kinds.admissionregistration.mutatingadmissionpolicy import (
     MatchCondition,
     MatchResources,
     ParamKind,
     Variable,
+    default_match,
+    param_kind_text,
 )
+from edgekube.kinds.columns import AGE, NAME, described
 
 
 class AuditAnnotation(Struct):
@@ -56,6 +59,13 @@ class ValidatingAdmissionPolicy(Object):
     status: ValidatingAdmissionPolicyStatus = zero(ValidatingAdmissionPolicyStatus)
 
 
+def default(policy: ValidatingAdmissionPolicy) -> None:
+    """Fail closed."""
+    if policy.spec.failure_policy is None:
+        policy.spec.failure_policy = "Fail"
+    default_match(policy.spec.match_constraints)
+
+
 KIND = Kind(
     type=ValidatingAdmissionPolicy,
     group="admissionregistration.k8s.io",
@@ -66,4 +76,13 @@ KIND = Kind(
     categories=("api-extensions",),
     scope=Scope.CLUSTER,
     has_status=True,
+    default=default,
+    allow_unconditional_update=False,
+    columns=described(
+        "validatingadmissionpolicies",
+        NAME,
+        Column("Validations", "integer", lambda item, _: len(item.spec.validations)),
+        Column("ParamKind", "string", lambda item, _: param_kind_text(item.spec.param_kind)),
+        AGE,
+    ),
 )

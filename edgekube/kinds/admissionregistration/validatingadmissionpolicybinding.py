@@ -6,8 +6,9 @@ from typing import Annotated
 
 from edgekube.api.kind import Kind, Scope
 from edgekube.api.meta import Object, Struct, list_set, zero
-from edgekube.kinds.admissionregistration.mutatingadmissionpolicy import MatchResources
-from edgekube.kinds.admissionregistration.mutatingadmissionpolicybinding import ParamRef
+from edgekube.kinds.admissionregistration.mutatingadmissionpolicy import MatchResources, default_match
+from edgekube.kinds.admissionregistration.mutatingadmissionpolicybinding import BINDING_COLUMNS, ParamRef
+from edgekube.kinds.columns import described
 
 
 class ValidatingAdmissionPolicyBindingSpec(Struct):
@@ -21,6 +22,11 @@ class ValidatingAdmissionPolicyBinding(Object):
     spec: ValidatingAdmissionPolicyBindingSpec = zero(ValidatingAdmissionPolicyBindingSpec)
 
 
+def default(binding: ValidatingAdmissionPolicyBinding) -> None:
+    """See `default_match`."""
+    default_match(binding.spec.match_resources)
+
+
 KIND = Kind(
     type=ValidatingAdmissionPolicyBinding,
     group="admissionregistration.k8s.io",
@@ -30,4 +36,7 @@ KIND = Kind(
     singular="validatingadmissionpolicybinding",
     categories=("api-extensions",),
     scope=Scope.CLUSTER,
+    default=default,
+    allow_unconditional_update=False,
+    columns=described("validatingadmissionpolicybindings", *BINDING_COLUMNS),
 )

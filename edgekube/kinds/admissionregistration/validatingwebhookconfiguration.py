@@ -7,7 +7,13 @@ from typing import Annotated
 from edgekube.api.kind import Kind, Scope
 from edgekube.api.meta import Int32, LabelSelector, Object, Struct, list_atomic, list_map, zero
 from edgekube.kinds.admissionregistration.mutatingadmissionpolicy import MatchCondition
-from edgekube.kinds.admissionregistration.mutatingwebhookconfiguration import RuleWithOperations, WebhookClientConfig
+from edgekube.kinds.admissionregistration.mutatingwebhookconfiguration import (
+    WEBHOOK_COLUMNS,
+    RuleWithOperations,
+    WebhookClientConfig,
+    default_webhook,
+)
+from edgekube.kinds.columns import described
 
 
 class ValidatingWebhook(Struct):
@@ -28,6 +34,12 @@ class ValidatingWebhookConfiguration(Object):
     webhooks: Annotated[list[ValidatingWebhook], list_map("name")] = []
 
 
+def default(configuration: ValidatingWebhookConfiguration) -> None:
+    """See `default_webhook`."""
+    for webhook in configuration.webhooks:
+        default_webhook(webhook)
+
+
 KIND = Kind(
     type=ValidatingWebhookConfiguration,
     group="admissionregistration.k8s.io",
@@ -37,4 +49,7 @@ KIND = Kind(
     singular="validatingwebhookconfiguration",
     categories=("api-extensions",),
     scope=Scope.CLUSTER,
+    default=default,
+    allow_unconditional_update=False,
+    columns=described("validatingwebhookconfigurations", *WEBHOOK_COLUMNS),
 )

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from msgspec import field
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, zero
+from edgekube.kinds.columns import AGE, NAME, described
 
 
 class ServiceReference(Struct):
@@ -43,6 +44,38 @@ class APIService(Object):
     status: APIServiceStatus = zero(APIServiceStatus)
 
 
+def default(service: APIService) -> None:
+    """Extension servers speak HTTPS on 443."""
+    if service.spec.service is not None and service.spec.service.port is None:
+        service.spec.service.port = 443
+
+
+def prepare_create(service: APIService) -> None:
+    """What this server serves itself is there at once."""
+    if service.spec.service is None:
+        service.status.conditions = [
+            APIServiceCondition(
+                type="Available",
+                status="True",
+                reason="Local",
+                message="Local APIServices are always available",
+                last_transition_time=service.metadata.creation_timestamp,
+            )
+        ]
+
+
+def _service(service: APIService, _now: str) -> str:
+    found = service.spec.service
+    return "Local" if found is None else f"{found.namespace}/{found.name}"
+
+
+def _available(service: APIService, _now: str) -> str:
+    found = next((one for one in service.status.conditions if one.type == "Available"), None)
+    if found is None:
+        return "Unknown"
+    return found.status if found.status == "True" else f"{found.status} ({found.reason})"
+
+
 KIND = Kind(
     type=APIService,
     group="apiregistration.k8s.io",
@@ -53,4 +86,15 @@ KIND = Kind(
     categories=("api-extensions",),
     scope=Scope.CLUSTER,
     has_status=True,
+    default=default,
+    prepare_create=prepare_create,
+    generation=False,
+    allow_unconditional_update=False,
+    columns=described(
+        "apiservices",
+        NAME,
+        Column("Service", "string", _service),
+        Column("Available", "string", _available),
+        AGE,
+    ),
 )

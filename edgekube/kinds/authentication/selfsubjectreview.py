@@ -32,4 +32,5 @@ KIND = Kind(
     singular="selfsubjectreview",
     scope=Scope.CLUSTER,
     verbs=("create",),
+    generation=False,
 )

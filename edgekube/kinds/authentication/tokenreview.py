@@ -35,4 +35,5 @@ KIND = Kind(
     singular="tokenreview",
     scope=Scope.CLUSTER,
     verbs=("create",),
+    generation=False,
 )

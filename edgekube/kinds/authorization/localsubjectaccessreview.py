@@ -64,4 +64,5 @@ KIND = Kind(
     plural="localsubjectaccessreviews",
     singular="localsubjectaccessreview",
     verbs=("create",),
+    generation=False,
 )

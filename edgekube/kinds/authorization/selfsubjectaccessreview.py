@@ -30,4 +30,5 @@ KIND = Kind(
     singular="selfsubjectaccessreview",
     scope=Scope.CLUSTER,
     verbs=("create",),
+    generation=False,
 )

@@ -47,4 +47,5 @@ KIND = Kind(
     singular="selfsubjectrulesreview",
     scope=Scope.CLUSTER,
     verbs=("create",),
+    generation=False,
 )

@@ -21,4 +21,5 @@ KIND = Kind(
     singular="subjectaccessreview",
     scope=Scope.CLUSTER,
     verbs=("create",),
+    generation=False,
 )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Int32, LabelSelector, Object, Quantity, Struct, Time, list_atomic, list_map, zero
+from edgekube.kinds.autoscaling.conversion import DEFAULT_CPU_PERCENT
+from edgekube.kinds.columns import AGE, NAME, NONE, UNSET, described
 
 
 class CrossVersionObjectReference(Struct):
@@ -152,6 +155,105 @@ class HorizontalPodAutoscaler(Object):
     status: HorizontalPodAutoscalerStatus = zero(HorizontalPodAutoscalerStatus)
 
 
+SCALING_PERIOD_S = 15
+SHOWN_METRICS = 2
+UNKNOWN = "<unknown>"
+AUTO = "<auto>"
+
+
+def _scaling(given: HPAScalingRules | None, policies: list[HPAScalingPolicy], window_s: int | None) -> HPAScalingRules:
+    """Rules for one direction with what they leave open filled in."""
+    made = HPAScalingRules() if given is None else given
+    if made.select_policy is None:
+        made.select_policy = "Max"
+    if made.stabilization_window_seconds is None:
+        made.stabilization_window_seconds = window_s
+    if not made.policies:
+        made.policies = policies
+    return made
+
+
+def default(autoscaler: HorizontalPodAutoscaler) -> None:
+    """One replica at least, 80 % of the CPU asked for; a behavior that is given is given in full."""
+    spec = autoscaler.spec
+    if spec.min_replicas is None:
+        spec.min_replicas = 1
+    if not spec.metrics:
+        target = MetricTarget(type="Utilization", average_utilization=DEFAULT_CPU_PERCENT)
+        spec.metrics = [MetricSpec(type="Resource", resource=ResourceMetricSource(name="cpu", target=target))]
+    if (behavior := spec.behavior) is not None:
+        double = HPAScalingPolicy(type="Percent", value=100, period_seconds=SCALING_PERIOD_S)
+        four = HPAScalingPolicy(type="Pods", value=4, period_seconds=SCALING_PERIOD_S)
+        behavior.scale_up = _scaling(behavior.scale_up, [four, double], 0)
+        all_at_once = HPAScalingPolicy(type="Percent", value=100, period_seconds=SCALING_PERIOD_S)
+        behavior.scale_down = _scaling(behavior.scale_down, [all_at_once], None)
+
+
+def _measured(target: MetricTarget, current: MetricValueStatus | None) -> str:
+    """ "now/wanted" for the metrics that have a name of their own."""
+    if target.average_value is not None:
+        return f"{(current and current.average_value) or UNKNOWN}/{target.average_value} (avg)"
+    return f"{(current and current.value) or UNKNOWN}/{target.value or '<nil>'}"
+
+
+def _used(name: str, target: MetricTarget, current: MetricValueStatus | None) -> str:
+    """ "cpu: now/wanted" for metrics of resources."""
+    if target.average_value is not None:
+        return f"{name}: {(current and current.average_value) or UNKNOWN}/{target.average_value}"
+    used = UNKNOWN if current is None or current.average_utilization is None else f"{current.average_utilization}%"
+    wanted = AUTO if target.average_utilization is None else f"{target.average_utilization}%"
+    return f"{name}: {used}/{wanted}"
+
+
+def _metric(metric: MetricSpec, seen: MetricStatus) -> str:
+    if metric.external is not None:
+        return _measured(metric.external.target, seen.external.current if seen.external else None)
+    if metric.object is not None:
+        return _measured(metric.object.target, seen.object.current if seen.object else None)
+    if metric.pods is not None:
+        current = seen.pods and seen.pods.current.average_value
+        return f"{current or UNKNOWN}/{metric.pods.target.average_value}"
+    if metric.resource is not None:
+        return _used(metric.resource.name, metric.resource.target, seen.resource.current if seen.resource else None)
+    if metric.container_resource is not None:
+        source, status = metric.container_resource, seen.container_resource
+        return _used(source.name, source.target, status.current if status else None)
+    return "<unknown type>"
+
+
+def targets(autoscaler: HorizontalPodAutoscaler, _now: str) -> str:
+    """The first metrics as "now/wanted"."""
+    metrics, seen = autoscaler.spec.metrics, autoscaler.status.current_metrics or []
+    if not metrics:
+        return NONE
+    padded = [*seen, *[MetricStatus()] * len(metrics)]
+    texts = [_metric(metric, padded[at]) for at, metric in enumerate(metrics[:SHOWN_METRICS])]
+    more = len(metrics) - SHOWN_METRICS
+    return ", ".join(texts) + (f" + {more} more..." if more > 0 else "")
+
+
+def columns_with(of_targets: Callable[[Any, str], str]) -> tuple[Column, ...]:
+    """The columns of every version; what is measured is said differently in each."""
+    return described(
+        "horizontalpodautoscalers",
+        NAME,
+        Column("Reference", "string", lambda item, _: _reference(item.spec.scale_target_ref)),
+        Column("Targets", "string", of_targets),
+        Column("MinPods", "string", lambda item, _: _least(item.spec.min_replicas)),
+        Column("MaxPods", "string", lambda item, _: item.spec.max_replicas),
+        Column("Replicas", "string", lambda item, _: item.status.current_replicas),
+        AGE,
+    )
+
+
+def _reference(target: Any) -> str:
+    return f"{target.kind}/{target.name}"
+
+
+def _least(replicas: int | None) -> str:
+    return UNSET if replicas is None else str(replicas)
+
+
 KIND = Kind(
     type=HorizontalPodAutoscaler,
     group="autoscaling",
@@ -162,4 +264,7 @@ KIND = Kind(
     short=("hpa",),
     categories=("all",),
     has_status=True,
+    default=default,
+    generation=False,
+    columns=columns_with(targets),
 )

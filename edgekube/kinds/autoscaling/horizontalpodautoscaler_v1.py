@@ -9,6 +9,8 @@ from msgspec import field
 from edgekube.api.kind import Kind
 from edgekube.api.meta import Int32, Object, Struct, Time, zero
 from edgekube.kinds.autoscaling.conversion import to_v1, to_v2
+from edgekube.kinds.autoscaling.horizontalpodautoscaler import KIND as STORED
+from edgekube.kinds.autoscaling.horizontalpodautoscaler import columns_with, targets
 
 
 class CrossVersionObjectReference(Struct):
@@ -38,6 +40,17 @@ class HorizontalPodAutoscaler(Object):
     status: HorizontalPodAutoscalerStatus = zero(HorizontalPodAutoscalerStatus)
 
 
+def default(autoscaler: HorizontalPodAutoscaler) -> None:
+    """One replica at least."""
+    if autoscaler.spec.min_replicas is None:
+        autoscaler.spec.min_replicas = 1
+
+
+def _targets(autoscaler: HorizontalPodAutoscaler, now: str) -> str:
+    """As v2 shows them: the other metrics are in the annotations."""
+    return targets(STORED.from_dict(to_v2(KIND.to_dict(autoscaler))), now)
+
+
 KIND = Kind(
     type=HorizontalPodAutoscaler,
     group="autoscaling",
@@ -52,4 +65,6 @@ KIND = Kind(
     stored_as=("autoscaling", "v2"),
     to_stored=to_v2,
     from_stored=to_v1,
+    default=default,
+    columns=columns_with(_targets),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import Column, Keeping, Kind
 from edgekube.api.meta import Int32, MicroTime, Object, Struct, zero
+from edgekube.kinds.columns import AGE, NAME, described
 
 
 class LeaseSpec(Struct):
@@ -27,4 +28,9 @@ KIND = Kind(
     name="Lease",
     plural="leases",
     singular="lease",
+    keeping=Keeping.MEMORY,
+    generation=False,
+    allow_create_on_update=True,
+    allow_unconditional_update=False,
+    columns=described("leases", NAME, Column("Holder", "string", lambda item, _: item.spec.holder_identity or ""), AGE),
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Int32, Object, Struct, list_atomic, list_set, zero
+from edgekube.kinds.columns import AGE, NAME, UNSET, described, listed
 from edgekube.kinds.core.references import ObjectReference
 
 
@@ -53,6 +54,25 @@ class EndpointSlice(Object):
     ports: Annotated[list[EndpointPort] | None, list_atomic()] = None
 
 
+def default(endpoint_slice: EndpointSlice) -> None:
+    """Ports are TCP and called ""; empty lists are null, as they come back from upstream's storage."""
+    endpoint_slice.endpoints = endpoint_slice.endpoints or None
+    endpoint_slice.ports = endpoint_slice.ports or None
+    for port in endpoint_slice.ports or ():
+        if port.name is None:
+            port.name = ""
+        if port.protocol is None:
+            port.protocol = "TCP"
+
+
+def _ports(endpoint_slice: EndpointSlice, _now: str) -> str:
+    return listed(["*" if port.port is None else str(port.port) for port in endpoint_slice.ports or ()]) or UNSET
+
+
+def _endpoints(endpoint_slice: EndpointSlice, _now: str) -> str:
+    return listed([address for one in endpoint_slice.endpoints or () for address in one.addresses or ()]) or UNSET
+
+
 KIND = Kind(
     type=EndpointSlice,
     group="discovery.k8s.io",
@@ -60,4 +80,13 @@ KIND = Kind(
     name="EndpointSlice",
     plural="endpointslices",
     singular="endpointslice",
+    default=default,
+    columns=described(
+        "endpointslices",
+        NAME,
+        Column("AddressType", "string", lambda item, _: item.address_type),
+        Column("Ports", "string", _ports),
+        Column("Endpoints", "string", _endpoints),
+        AGE,
+    ),
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from edgekube.api.kind import Keeping, Kind
+from edgekube.api.kind import Column, Keeping, Kind
 from edgekube.api.meta import Int32, MicroTime, Object, Struct, Time, zero
+from edgekube.kinds.core.event import KIND as CORE
 from edgekube.kinds.core.event import EventSource
 from edgekube.kinds.core.references import ObjectReference
 
@@ -59,6 +61,15 @@ def from_core(document: dict[str, Any]) -> dict[str, Any]:
     return {**made, "apiVersion": "events.k8s.io/v1"}
 
 
+def _as_core(column: Column) -> Column:
+    """The same cell, from the same event in its stored form."""
+
+    def value(event: Event, now: str) -> Any:
+        return column.value(CORE.from_dict(to_core(KIND.to_dict(event))), now)
+
+    return replace(column, value=value)
+
+
 KIND = Kind(
     type=Event,
     group="events.k8s.io",
@@ -72,4 +83,18 @@ KIND = Kind(
     stored_as=("", "v1"),
     to_stored=to_core,
     from_stored=from_core,
+    allow_create_on_update=True,
+    selectable={
+        "regarding.kind": lambda event: event.regarding.kind,
+        "regarding.namespace": lambda event: event.regarding.namespace,
+        "regarding.name": lambda event: event.regarding.name,
+        "regarding.uid": lambda event: event.regarding.uid,
+        "regarding.apiVersion": lambda event: event.regarding.api_version,
+        "regarding.resourceVersion": lambda event: event.regarding.resource_version,
+        "regarding.fieldPath": lambda event: event.regarding.field_path,
+        "reason": lambda event: event.reason,
+        "reportingController": lambda event: event.reporting_controller,
+        "type": lambda event: event.type,
+    },
+    columns=tuple(_as_core(column) for column in CORE.columns),
 )

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from msgspec import field
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, list_set, zero
+from edgekube.kinds.columns import AGE, NAME, NONE, described
 
 
 class FlowDistinguisherMethod(Struct):
@@ -81,6 +82,23 @@ class FlowSchema(Object):
     status: FlowSchemaStatus = zero(FlowSchemaStatus)
 
 
+DEFAULT_PRECEDENCE = 1000
+
+
+def default(schema: FlowSchema) -> None:
+    """Somewhere in the middle."""
+    if not schema.spec.matching_precedence:
+        schema.spec.matching_precedence = DEFAULT_PRECEDENCE
+
+
+def _distinguisher(schema: FlowSchema, _now: str) -> str:
+    return NONE if schema.spec.distinguisher_method is None else schema.spec.distinguisher_method.type
+
+
+def _dangling(schema: FlowSchema, _now: str) -> str:
+    return next((one.status for one in schema.status.conditions if one.type == "Dangling"), "?")
+
+
 KIND = Kind(
     type=FlowSchema,
     group="flowcontrol.apiserver.k8s.io",
@@ -90,4 +108,14 @@ KIND = Kind(
     singular="flowschema",
     scope=Scope.CLUSTER,
     has_status=True,
+    default=default,
+    columns=described(
+        "flowschemas",
+        NAME,
+        Column("PriorityLevel", "string", lambda item, _: item.spec.priority_level_configuration.name),
+        Column("MatchingPrecedence", "string", lambda item, _: item.spec.matching_precedence),
+        Column("DistinguisherMethod", "string", _distinguisher),
+        AGE,
+        Column("MissingPL", "string", _dangling),
+    ),
 )

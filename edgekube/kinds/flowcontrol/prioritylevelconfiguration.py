@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, list_map, zero
+from edgekube.kinds.columns import AGE, NAME, NONE, described
 
 
 class ExemptPriorityLevelConfiguration(Struct):
@@ -54,6 +56,40 @@ class PriorityLevelConfiguration(Object):
     status: PriorityLevelConfigurationStatus = zero(PriorityLevelConfigurationStatus)
 
 
+DEFAULT_SHARES = 30
+DEFAULT_QUEUES, DEFAULT_HAND_SIZE, DEFAULT_QUEUE_LENGTH = 64, 8, 50
+
+
+def default(level: PriorityLevelConfiguration) -> None:
+    """Shares, lending and the shape of the queues."""
+    limited, exempt = level.spec.limited, level.spec.exempt
+    if exempt is not None:
+        exempt.nominal_concurrency_shares = exempt.nominal_concurrency_shares or 0
+        exempt.lendable_percent = exempt.lendable_percent or 0
+    if limited is None:
+        return
+    if limited.nominal_concurrency_shares is None:
+        limited.nominal_concurrency_shares = DEFAULT_SHARES
+    limited.lendable_percent = limited.lendable_percent or 0
+    if (queuing := limited.limit_response.queuing) is not None:
+        queuing.queues = queuing.queues or DEFAULT_QUEUES
+        queuing.hand_size = queuing.hand_size or DEFAULT_HAND_SIZE
+        queuing.queue_length_limit = queuing.queue_length_limit or DEFAULT_QUEUE_LENGTH
+
+
+def _shares(level: PriorityLevelConfiguration, _now: str) -> int | str:
+    limited = level.spec.limited
+    return NONE if limited is None else limited.nominal_concurrency_shares or 0
+
+
+def _of_queues(member: str) -> Callable[[PriorityLevelConfiguration, str], int | str]:
+    def value(level: PriorityLevelConfiguration, _now: str) -> int | str:
+        queuing = None if level.spec.limited is None else level.spec.limited.limit_response.queuing
+        return NONE if queuing is None else int(getattr(queuing, member))
+
+    return value
+
+
 KIND = Kind(
     type=PriorityLevelConfiguration,
     group="flowcontrol.apiserver.k8s.io",
@@ -63,4 +99,15 @@ KIND = Kind(
     singular="prioritylevelconfiguration",
     scope=Scope.CLUSTER,
     has_status=True,
+    default=default,
+    columns=described(
+        "prioritylevelconfigurations",
+        NAME,
+        Column("Type", "string", lambda item, _: item.spec.type),
+        Column("NominalConcurrencyShares", "string", _shares),
+        Column("Queues", "string", _of_queues("queues")),
+        Column("HandSize", "string", _of_queues("hand_size")),
+        Column("QueueLengthLimit", "string", _of_queues("queue_length_limit")),
+        AGE,
+    ),
 )

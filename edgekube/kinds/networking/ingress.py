@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Int32, Object, Struct, list_atomic, zero
+from edgekube.kinds.columns import AGE, NAME, NONE, described, listed
 from edgekube.kinds.core.references import TypedLocalObjectReference
 
 
@@ -77,6 +78,22 @@ class Ingress(Object):
     status: IngressStatus = zero(IngressStatus)
 
 
+CLASS_ANNOTATION = "kubernetes.io/ingress.class"
+
+
+def _class(ingress: Ingress, _now: str) -> str:
+    named = ingress.spec.ingress_class_name
+    return named if named is not None else ingress.metadata.annotations.get(CLASS_ANNOTATION, NONE)
+
+
+def _hosts(ingress: Ingress, _now: str) -> str:
+    return listed([rule.host for rule in ingress.spec.rules if rule.host]) or "*"
+
+
+def _address(ingress: Ingress, _now: str) -> str:
+    return ",".join(sorted({point.ip or point.hostname for point in ingress.status.load_balancer.ingress} - {""}))
+
+
 KIND = Kind(
     type=Ingress,
     group="networking.k8s.io",
@@ -86,4 +103,13 @@ KIND = Kind(
     singular="ingress",
     short=("ing",),
     has_status=True,
+    columns=described(
+        "ingresses",
+        NAME,
+        Column("Class", "string", _class),
+        Column("Hosts", "string", _hosts),
+        Column("Address", "string", _address),
+        Column("Ports", "string", lambda item, _: "80, 443" if item.spec.tls else "80"),
+        AGE,
+    ),
 )

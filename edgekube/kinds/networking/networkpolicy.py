@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, list_atomic, zero
+from edgekube.kinds.columns import AGE, NAME, described
+from edgekube.kinds.core.printing import selector_text
 
 
 class IPBlock(Struct):
@@ -46,6 +49,16 @@ class NetworkPolicy(Object):
     spec: NetworkPolicySpec = zero(NetworkPolicySpec)
 
 
+def default(policy: NetworkPolicy) -> None:
+    """Ports are TCP; a policy is about ingress, and about egress when it has egress rules."""
+    ports = [rule.ports for rule in policy.spec.ingress] + [rule.ports for rule in policy.spec.egress]
+    for port in chain.from_iterable(ports):
+        if port.protocol is None:
+            port.protocol = "TCP"
+    if not policy.spec.policy_types:
+        policy.spec.policy_types = ["Ingress", "Egress"] if policy.spec.egress else ["Ingress"]
+
+
 KIND = Kind(
     type=NetworkPolicy,
     group="networking.k8s.io",
@@ -54,4 +67,11 @@ KIND = Kind(
     plural="networkpolicies",
     singular="networkpolicy",
     short=("netpol",),
+    default=default,
+    columns=described(
+        "networkpolicies",
+        NAME,
+        Column("Pod-Selector", "string", lambda item, _: selector_text(item.spec.pod_selector)),
+        AGE,
+    ),
 )

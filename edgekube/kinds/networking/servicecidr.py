@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Condition, Object, Struct, list_atomic, list_map, zero
+from edgekube.kinds.columns import AGE, NAME, described
 
 
 class ServiceCIDRSpec(Struct):
@@ -30,4 +31,6 @@ KIND = Kind(
     singular="servicecidr",
     scope=Scope.CLUSTER,
     has_status=True,
+    generation=False,
+    columns=described("servicecidrs", NAME, Column("CIDRs", "string", lambda item, _: ",".join(item.spec.cidrs)), AGE),
 )

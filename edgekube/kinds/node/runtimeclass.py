@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Object, Quantity, Struct, list_atomic, struct_atomic, zero
+from edgekube.kinds.columns import AGE, NAME, described
 from edgekube.kinds.core.podspec import Toleration
 
 
@@ -32,4 +33,7 @@ KIND = Kind(
     plural="runtimeclasses",
     singular="runtimeclass",
     scope=Scope.CLUSTER,
+    generation=False,
+    allow_unconditional_update=False,
+    columns=described("runtimeclasses", NAME, Column("Handler", "string", lambda item, _: item.handler), AGE),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import (
     Condition,
     Int32,
@@ -17,6 +17,7 @@ from edgekube.api.meta import (
     patched_by,
     zero,
 )
+from edgekube.kinds.columns import AGE, NAME, described
 
 
 class PodDisruptionBudgetSpec(Struct):
@@ -41,6 +42,10 @@ class PodDisruptionBudget(Object):
     status: PodDisruptionBudgetStatus = zero(PodDisruptionBudgetStatus)
 
 
+def _bound(value: IntOrString | None) -> str:
+    return "N/A" if value is None else str(value)
+
+
 KIND = Kind(
     type=PodDisruptionBudget,
     group="policy",
@@ -50,4 +55,13 @@ KIND = Kind(
     singular="poddisruptionbudget",
     short=("pdb",),
     has_status=True,
+    allow_unconditional_update=False,
+    columns=described(
+        "poddisruptionbudgets",
+        NAME,
+        Column("Min Available", "string", lambda item, _: _bound(item.spec.min_available)),
+        Column("Max Unavailable", "string", lambda item, _: _bound(item.spec.max_unavailable)),
+        Column("Allowed Disruptions", "integer", lambda item, _: item.status.disruptions_allowed),
+        AGE,
+    ),
 )

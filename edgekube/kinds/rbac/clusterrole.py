@@ -8,6 +8,7 @@ from msgspec import field
 
 from edgekube.api.kind import Kind, Scope
 from edgekube.api.meta import LabelSelector, Object, Struct, list_atomic
+from edgekube.api.names import path_segment
 
 
 class AggregationRule(Struct):
@@ -27,6 +28,11 @@ class ClusterRole(Object):
     aggregation_rule: AggregationRule | None = None
 
 
+def default(role: ClusterRole) -> None:
+    """No rules are null, as they come back from upstream's storage."""
+    role.rules = role.rules or None
+
+
 KIND = Kind(
     type=ClusterRole,
     group="rbac.authorization.k8s.io",
@@ -35,4 +41,8 @@ KIND = Kind(
     plural="clusterroles",
     singular="clusterrole",
     scope=Scope.CLUSTER,
+    default=default,
+    generation=False,
+    allow_create_on_update=True,
+    name_rule=path_segment,
 )

@@ -6,11 +6,17 @@ from typing import Annotated
 
 from edgekube.api.kind import Kind
 from edgekube.api.meta import Object, list_atomic
+from edgekube.api.names import path_segment
 from edgekube.kinds.rbac.clusterrole import PolicyRule
 
 
 class Role(Object):
     rules: Annotated[list[PolicyRule] | None, list_atomic()] = None
+
+
+def default(role: Role) -> None:
+    """No rules are null, as they come back from upstream's storage."""
+    role.rules = role.rules or None
 
 
 KIND = Kind(
@@ -20,4 +26,8 @@ KIND = Kind(
     name="Role",
     plural="roles",
     singular="role",
+    default=default,
+    generation=False,
+    allow_create_on_update=True,
+    name_rule=path_segment,
 )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from edgekube.api.kind import Kind
-from edgekube.api.meta import Object, list_atomic, zero
-from edgekube.kinds.rbac.clusterrolebinding import RoleRef, Subject
+from edgekube.api.names import path_segment
+from edgekube.kinds.columns import described
+from edgekube.kinds.rbac.clusterrolebinding import BINDING_COLUMNS, Binding, default
 
 
-class RoleBinding(Object):
-    subjects: Annotated[list[Subject], list_atomic()] = []
-    role_ref: RoleRef = zero(RoleRef)
+class RoleBinding(Binding):
+    pass
 
 
 KIND = Kind(
@@ -21,4 +19,9 @@ KIND = Kind(
     name="RoleBinding",
     plural="rolebindings",
     singular="rolebinding",
+    default=default,
+    generation=False,
+    allow_create_on_update=True,
+    name_rule=path_segment,
+    columns=described("rolebindings", *BINDING_COLUMNS),
 )

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from edgekube.api.kind import Kind, Scope
 from edgekube.api.meta import Object, Struct, list_atomic, zero
+from edgekube.kinds.columns import AGE, NAME, described
 
 
 class OpaqueDeviceConfiguration(Struct):
@@ -43,4 +44,5 @@ KIND = Kind(
     plural="deviceclasses",
     singular="deviceclass",
     scope=Scope.CLUSTER,
+    columns=described("deviceclasses", NAME, AGE),
 )

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import field
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Condition, Object, Quantity, Struct, Time, list_atomic, list_map, zero
+from edgekube.kinds.columns import AGE, NAME, described
 from edgekube.kinds.core.references import NodeSelector
 from edgekube.kinds.resource.deviceclass import DeviceSelector, OpaqueDeviceConfiguration
 
@@ -135,6 +136,36 @@ class ResourceClaim(Object):
     status: ResourceClaimStatus = zero(ResourceClaimStatus)
 
 
+def default_claim(spec: ResourceClaimSpec) -> None:
+    """One device per request; tolerations compare for equality."""
+    for request in spec.devices.requests or ():
+        asked: list[ExactDeviceRequest | DeviceSubRequest] = [*request.first_available]
+        if request.exactly is not None:
+            asked.append(request.exactly)
+        for one in asked:
+            if not one.allocation_mode:
+                one.allocation_mode = "ExactCount"
+            if one.allocation_mode == "ExactCount" and not one.count:
+                one.count = 1
+            for toleration in one.tolerations:
+                toleration.operator = toleration.operator or "Equal"
+
+
+def default(claim: ResourceClaim) -> None:
+    """See `default_claim`."""
+    default_claim(claim.spec)
+
+
+def _state(claim: ResourceClaim, _now: str) -> str:
+    deleted, allocated = claim.metadata.deletion_timestamp is not None, claim.status.allocation is not None
+    states = ["deleted"] if deleted else []
+    if allocated:
+        states += ["allocated", "reserved"] if claim.status.reserved_for else ["allocated"]
+    elif not deleted:
+        states.append("pending")
+    return ",".join(states)
+
+
 KIND = Kind(
     type=ResourceClaim,
     group="resource.k8s.io",
@@ -143,4 +174,7 @@ KIND = Kind(
     plural="resourceclaims",
     singular="resourceclaim",
     has_status=True,
+    default=default,
+    generation=False,
+    columns=described("resourceclaims", NAME, Column("State", "string", _state), AGE),
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from edgekube.api.kind import Kind
 from edgekube.api.meta import Object, ObjectMeta, Struct, zero
-from edgekube.kinds.resource.resourceclaim import ResourceClaimSpec
+from edgekube.kinds.columns import AGE, NAME, described
+from edgekube.kinds.resource.resourceclaim import ResourceClaimSpec, default_claim
 
 
 class ResourceClaimTemplateSpec(Struct):
@@ -16,6 +17,11 @@ class ResourceClaimTemplate(Object):
     spec: ResourceClaimTemplateSpec = zero(ResourceClaimTemplateSpec)
 
 
+def default(template: ResourceClaimTemplate) -> None:
+    """As the claims made from it."""
+    default_claim(template.spec.spec)
+
+
 KIND = Kind(
     type=ResourceClaimTemplate,
     group="resource.k8s.io",
@@ -23,4 +29,7 @@ KIND = Kind(
     name="ResourceClaimTemplate",
     plural="resourceclaimtemplates",
     singular="resourceclaimtemplate",
+    default=default,
+    generation=False,
+    columns=described("resourceclaimtemplates", NAME, AGE),
 )

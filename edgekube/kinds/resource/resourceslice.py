@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Object, Quantity, Struct, Time, list_atomic, zero
+from edgekube.kinds.columns import AGE, NAME, described
 from edgekube.kinds.core.references import NodeSelector
 
 
@@ -108,4 +109,16 @@ KIND = Kind(
     plural="resourceslices",
     singular="resourceslice",
     scope=Scope.CLUSTER,
+    selectable={
+        "spec.nodeName": lambda item: item.spec.node_name or "",
+        "spec.driver": lambda item: item.spec.driver,
+    },
+    columns=described(
+        "resourceslices",
+        NAME,
+        Column("Node", "string", lambda item, _: item.spec.node_name or ""),
+        Column("Driver", "string", lambda item, _: item.spec.driver),
+        Column("Pool", "string", lambda item, _: item.spec.pool.name),
+        AGE,
+    ),
 )

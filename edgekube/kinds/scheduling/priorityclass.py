@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Int32, Object, zero
+from edgekube.kinds.columns import AGE, NAME, described
 
 
 class PriorityClass(Object):
@@ -11,6 +12,12 @@ class PriorityClass(Object):
     global_default: bool = False
     description: str = ""
     preemption_policy: str | None = None
+
+
+def default(priority_class: PriorityClass) -> None:
+    """Pods of a class preempt lower ones."""
+    if priority_class.preemption_policy is None:
+        priority_class.preemption_policy = "PreemptLowerPriority"
 
 
 KIND = Kind(
@@ -22,4 +29,13 @@ KIND = Kind(
     singular="priorityclass",
     short=("pc",),
     scope=Scope.CLUSTER,
+    default=default,
+    columns=described(
+        "priorityclasses",
+        NAME,
+        Column("Value", "integer", lambda item, _: item.value),
+        Column("Global-Default", "boolean", lambda item, _: item.global_default),
+        AGE,
+        Column("PreemptionPolicy", "string", lambda item, _: item.preemption_policy or ""),
+    ),
 )

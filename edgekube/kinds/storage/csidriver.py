@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Object, Struct, list_atomic, list_set, zero
+from edgekube.kinds.columns import AGE, NAME, NONE, UNSET, described
 
 
 class TokenRequest(Struct):
@@ -31,6 +32,29 @@ class CSIDriver(Object):
     spec: CSIDriverSpec = zero(CSIDriverSpec)
 
 
+def default(driver: CSIDriver) -> None:
+    """What a driver that says nothing is taken for."""
+    spec = driver.spec
+    if spec.attach_required is None:
+        spec.attach_required = True
+    if spec.pod_info_on_mount is None:
+        spec.pod_info_on_mount = False
+    if spec.storage_capacity is None:
+        spec.storage_capacity = False
+    if spec.fs_group_policy is None:
+        spec.fs_group_policy = "ReadWriteOnceWithFSType"
+    if not spec.volume_lifecycle_modes:
+        spec.volume_lifecycle_modes = ["Persistent"]
+    if spec.requires_republish is None:
+        spec.requires_republish = False
+    if spec.se_linux_mount is None:
+        spec.se_linux_mount = False
+
+
+def _audiences(driver: CSIDriver, _now: str) -> str:
+    return ",".join(request.audience for request in driver.spec.token_requests) if driver.spec.token_requests else UNSET
+
+
 KIND = Kind(
     type=CSIDriver,
     group="storage.k8s.io",
@@ -39,4 +63,18 @@ KIND = Kind(
     plural="csidrivers",
     singular="csidriver",
     scope=Scope.CLUSTER,
+    default=default,
+    generation=False,
+    allow_unconditional_update=False,
+    columns=described(
+        "csidrivers",
+        NAME,
+        Column("AttachRequired", "boolean", lambda item, _: item.spec.attach_required is not False),
+        Column("PodInfoOnMount", "boolean", lambda item, _: bool(item.spec.pod_info_on_mount)),
+        Column("StorageCapacity", "boolean", lambda item, _: bool(item.spec.storage_capacity)),
+        Column("TokenRequests", "string", _audiences),
+        Column("RequiresRepublish", "boolean", lambda item, _: bool(item.spec.requires_republish)),
+        Column("Modes", "string", lambda item, _: ",".join(item.spec.volume_lifecycle_modes) or NONE),
+        AGE,
+    ),
 )

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from msgspec import field
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, list_atomic, list_map, zero
+from edgekube.kinds.columns import AGE, NAME, described
 
 
 class VolumeNodeResources(Struct):
@@ -37,4 +38,9 @@ KIND = Kind(
     plural="csinodes",
     singular="csinode",
     scope=Scope.CLUSTER,
+    generation=False,
+    allow_unconditional_update=False,
+    columns=described(
+        "csinodes", NAME, Column("Drivers", "integer", lambda item, _: len(item.spec.drivers or ())), AGE
+    ),
 )

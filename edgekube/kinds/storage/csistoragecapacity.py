@@ -20,4 +20,6 @@ KIND = Kind(
     name="CSIStorageCapacity",
     plural="csistoragecapacities",
     singular="csistoragecapacity",
+    generation=False,
+    allow_unconditional_update=False,
 )

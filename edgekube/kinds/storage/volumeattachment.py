@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Column, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, zero
+from edgekube.kinds.columns import AGE, NAME, described
 from edgekube.kinds.core.persistentvolume import PersistentVolumeSpec
 
 
@@ -45,4 +46,15 @@ KIND = Kind(
     singular="volumeattachment",
     scope=Scope.CLUSTER,
     has_status=True,
+    generation=False,
+    allow_unconditional_update=False,
+    columns=described(
+        "volumeattachments",
+        NAME,
+        Column("Attacher", "string", lambda item, _: item.spec.attacher, format="name"),
+        Column("PV", "string", lambda item, _: item.spec.source.persistent_volume_name or ""),
+        Column("Node", "string", lambda item, _: item.spec.node_name),
+        Column("Attached", "boolean", lambda item, _: item.status.attached),
+        AGE,
+    ),
 )
