@@ -1,0 +1,86 @@
+"""What an admission step is: something that may change an object on its way in, or refuse it.
+
+Steps see one `Review` and read the rest of the cluster through `Cluster`; they write nothing. Source: k8s.io/apiserver
+pkg/admission/interfaces.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from edgekube.api.kind import Kind
+from edgekube.api.meta import DeleteOptions, Object
+from edgekube.server.context import Context
+
+T = TypeVar("T", bound=Object)
+
+CREATE, UPDATE, DELETE, CONNECT = "CREATE", "UPDATE", "DELETE", "CONNECT"
+
+
+@dataclass(slots=True, kw_only=True)
+class Review:
+    """One write under review. `item` is the new state (steps may change it in place; None for DELETE), `old` the present one."""
+
+    kind: Kind[Any]
+    operation: str
+    namespace: str
+    name: str
+    context: Context
+    item: Any = None
+    old: Any = None
+    subresource: str = ""
+    options: DeleteOptions | None = None
+
+    @property
+    def resource(self) -> str:
+        """ "/pods", "apps/deployments": what steps compare to find out whether they are concerned."""
+        return f"{self.kind.group}/{self.kind.plural}"
+
+
+class Cluster(Protocol):
+    """Everything that is stored, decoded. What it hands out is shared and never to be mutated."""
+
+    def find(self, kind: Kind[T], namespace: str, name: str) -> T | None: ...
+
+    def all(self, kind: Kind[T], namespace: str = "") -> Sequence[T]:
+        """Objects of a namespace, or of all ("")."""
+        ...
+
+
+class Step:
+    """Base of all steps: concerned with nothing, changes nothing, refuses nothing."""
+
+    name = ""
+
+    async def mutate(self, review: Review, cluster: Cluster) -> None:
+        """Change `review.item` in place, or refuse by raising an ApiError."""
+
+    async def validate(self, review: Review, cluster: Cluster) -> None:
+        """Refuse by raising an ApiError; `review.item` is final."""
+
+    async def settle(self, review: Review, cluster: Cluster, *, stored: bool) -> None:
+        """The write this step said yes to was stored, or was not: give back what was reserved."""
+
+
+class Chain:
+    """All steps in their order."""
+
+    def __init__(self, steps: Sequence[Step], cluster: Cluster) -> None:
+        self._steps, self._cluster = tuple(steps), cluster
+
+    async def mutate(self, review: Review) -> None:
+        """First half: changes."""
+        for step in self._steps:
+            await step.mutate(review, self._cluster)
+
+    async def validate(self, review: Review) -> None:
+        """Second half: refusals."""
+        for step in self._steps:
+            await step.validate(review, self._cluster)
+
+    async def settle(self, review: Review, *, stored: bool) -> None:
+        """How it ended."""
+        for step in self._steps:
+            await step.settle(review, self._cluster, stored=stored)

@@ -1,0 +1,99 @@
+"""The API server, put together: one constructor for whoever has a store and knows who may do what.
+
+Holds no sockets: `handle` is given to `net.listener.serving`, `verbs` to `client.local.LocalClient`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgekube.api.kind import Kind
+from edgekube.clock import Clock, SystemClock
+from edgekube.net.exchange import Exchange
+from edgekube.server import bootstrap
+from edgekube.server.admission import catalog
+from edgekube.server.admission.interface import Step
+from edgekube.server.context import Authenticator, Authorizer
+from edgekube.server.documents import Documents
+from edgekube.server.health import Health
+from edgekube.server.local import LocalVerbs
+from edgekube.server.metrics import Metrics
+from edgekube.server.registry import Registry
+from edgekube.server.resources import Connector, Resources, Subresource
+from edgekube.server.routes import Routes
+from edgekube.server.subresources import built_in
+from edgekube.store.interface import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an operator chooses."""
+
+    service_cidr: str = "10.43.0.0/16"
+    node_ports: tuple[int, int] = (30000, 32767)
+    advertise_address: str = "127.0.0.1"
+    port: int = 6443
+    openapi_directory: Path | None = None
+    started_s: float = 0.0  # seconds since the epoch
+    # documents by path, each a function to (media type, bytes): OpenID configuration and keys
+    extra_documents: Mapping[str, Callable[[], tuple[str, bytes]]] = field(default_factory=dict)
+
+
+class ApiServer:
+    """All of it. Call `bootstrap()` once the store is open, before serving."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        clock: Clock | None = None,
+        settings: Settings | None = None,
+        special: Mapping[str, Subresource] | None = None,
+        connectors: Mapping[str, Connector] | None = None,
+        admission: Sequence[Step] | None = None,
+        kinds: Iterable[Kind[Any]] | None = None,
+    ) -> None:
+        """`special`: handlers of create-only resources and subresources beside the built-in ones, keyed "group/plural[/sub]"
+        ("/serviceaccounts/token"); `connectors`: those that take over the connection ("/pods/exec")."""
+        clock, self.settings = clock or SystemClock(), settings or Settings()
+        steps = catalog.built_in(clock, self.settings) if admission is None else admission
+        self.registry = Registry(store, clock, admission=steps, kinds=kinds)
+        self.health, self.metrics = Health(), Metrics(self.settings.started_s)
+        self.documents = Documents(
+            self.registry.kinds,
+            self.health,
+            self.metrics,
+            server_address=f"{self.settings.advertise_address}:{self.settings.port}",
+            openapi_directory=self.settings.openapi_directory,
+            extra=dict(self.settings.extra_documents),
+        )
+        self.resources = Resources(
+            self.registry, {**built_in(self.registry, authorizer), **(special or {})}, connectors or {}
+        )
+        self.routes = Routes(
+            self.resources, self.documents, self.metrics, clock, authenticator=authenticator, authorizer=authorizer
+        )
+        self.verbs = LocalVerbs(self.registry, self.routes)
+        self._watch_health()
+
+    def _watch_health(self) -> None:
+        def store() -> str | None:
+            return None if self.registry.store.revision >= 0 else "no revision"
+
+        self.health.add("etcd", store)
+        watches, store_now = self.registry.watcher, self.registry.store
+        self.metrics.gauge("apiserver_longrunning_requests", "Open watches.", lambda: float(watches.open_watches))
+        self.metrics.gauge("edgekube_store_revision", "The newest revision.", lambda: float(store_now.revision))
+
+    async def bootstrap(self) -> None:
+        """Make what a fresh server has (namespaces, priority classes, the `kubernetes` service...) wherever it is missing."""
+        await bootstrap.ensure(self.registry, self.settings)
+
+    async def handle(self, exchange: Exchange) -> None:
+        """Answer one request: a `net.exchange.Handler`."""
+        await self.routes.handle(exchange)

@@ -1,0 +1,187 @@
+"""Which form an answer takes: the Accept header against what can be produced, and the forms themselves.
+
+Pure: bytes and decoded objects in, bytes out. Source: k8s.io/apiserver pkg/endpoints/handlers/negotiation and response.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from edgekube import errors
+from edgekube.api import table
+from edgekube.api.kind import Kind
+from edgekube.server.bodies import JSON, PROTOBUF, YAML, is_custom
+from edgekube.server.listing import Page
+from edgekube.server.stored import raw_metadata
+
+MEDIA = {JSON: "json", YAML: "yaml", PROTOBUF: "protobuf"}
+TABLE, PARTIAL, PARTIAL_LIST = "Table", "PartialObjectMetadata", "PartialObjectMetadataList"
+META_VERSIONS = ("v1", "v1beta1")
+ONLY = "only the following media types are accepted: "
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """One entry of an Accept header."""
+
+    media: str
+    params: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How to write an answer: the media type, and what to turn objects into ("" for nothing)."""
+
+    media: str = JSON
+    shape: str = ""
+    version: str = "v1"
+
+
+PLAIN = Form()
+
+
+def ranges(accept: str) -> list[Range]:
+    """An Accept header's entries, best first."""
+    found: list[tuple[float, int, Range]] = []
+    for position, entry in enumerate(accept.split(",")):
+        media, *rest = (part.strip() for part in entry.split(";"))
+        if not media:
+            continue
+        params = dict(part.split("=", 1) if "=" in part else (part, "") for part in rest if part)
+        try:
+            quality = float(params.pop("q", 1))
+        except ValueError:
+            quality = 1.0
+        found.append((-quality, position, Range(media.lower(), params)))
+    return [entry for _, _, entry in sorted(found, key=lambda one: one[:2])]
+
+
+def _covers(media: str, offer: str) -> bool:
+    return media in ("*/*", offer) or (media.endswith("/*") and offer.startswith(media[:-1]))
+
+
+def not_producible(offers: Sequence[str]) -> errors.NotAcceptable:
+    """No offered type is among those accepted at all."""
+    return errors.NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {', '.join(offers)}")
+
+
+def negotiate(accept: str, kind: Kind[Any] | None, *, shapes: bool, watching: bool = False) -> Form:
+    """The form of an answer. JSON is taken where the client lets us choose. Raises NotAcceptable."""
+    offers = [JSON, YAML, PROTOBUF] if kind is None or not is_custom(kind) else [JSON, YAML]
+    wanted = ranges(accept) or [Range("*/*")]
+    if not any(_covers(entry.media, offer) for entry in wanted for offer in offers):
+        streamed = [f"{offer};stream=watch" for offer in offers if offer != YAML] if watching else []
+        raise not_producible([*offers, *streamed])
+    fallback: Form | None = None
+    for entry in wanted:
+        media = next((offer for offer in offers if _covers(entry.media, offer)), None)
+        form = _form(media, entry.params, shapes=shapes) if media else None
+        if form is None:
+            continue
+        if form.media == JSON:
+            return form
+        fallback = fallback or form
+    if fallback is None:
+        raise errors.NotAcceptable(ONLY + ", ".join(offers), details=False)
+    return fallback
+
+
+def _form(media: str, params: dict[str, str], *, shapes: bool) -> Form | None:
+    shape = params.get("as", "")
+    if not shape:
+        return Form(media)
+    version = params.get("v", "")
+    if not shapes or shape not in (TABLE, PARTIAL, PARTIAL_LIST):
+        return None
+    if params.get("g") != "meta.k8s.io" or version not in META_VERSIONS:
+        return None
+    return Form(media, shape, version)
+
+
+def error_form(accept: str) -> str:
+    """The media type of a failure Status: YAML or protobuf where nothing else is accepted, else JSON."""
+    for entry in ranges(accept):
+        if _covers(entry.media, JSON):
+            return JSON
+        if entry.media in (YAML, PROTOBUF) and "as" not in entry.params:
+            return entry.media
+    return JSON
+
+
+def shaped(kind: Kind[Any], form: Form, value: bytes, include: str, now_text: str, *, heads: bool = True) -> bytes:
+    """One object's JSON in the asked-for shape. Raises NotAcceptable for a list shape."""
+    if not form.shape:
+        return value
+    if form.shape == TABLE:
+        made = table.render(kind, [kind.from_json(value)], now_text, include, version=form.version, heads=heads)
+        return msgspec.json.encode(made)
+    if form.shape == PARTIAL_LIST:
+        package = kind.group.partition(".")[0] or "core"
+        raise errors.NotAcceptable(
+            f"you requested PartialObjectMetadataList, but the requested object is not a list (*{package}.{kind.name})",
+            details=False,
+        )
+    return b'{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/%b","metadata":%b}' % (
+        form.version.encode(),
+        raw_metadata(value),
+    )
+
+
+def shaped_list(kind: Kind[Any], form: Form, page: Page, include: str, now_text: str) -> bytes:
+    """A list's JSON in the asked-for shape; plain lists are joined from the objects' own bytes."""
+    metadata: dict[str, Any] = {"resourceVersion": str(page.revision)}
+    if page.continue_:
+        metadata["continue"] = page.continue_
+    if page.remaining:
+        metadata["remainingItemCount"] = page.remaining
+    if form.shape == TABLE:
+        items = [kind.from_json(value) for value in page.values]
+        made = table.render(kind, items, now_text, include, metadata=metadata, version=form.version)
+        return msgspec.json.encode(made)
+    head = msgspec.json.encode(metadata)
+    if form.shape == PARTIAL:
+        raise errors.NotAcceptable(
+            "you requested PartialObjectMetadata, but the requested object is a list", details=False
+        )
+    if form.shape == PARTIAL_LIST:
+        one = Form(JSON, PARTIAL, form.version)
+        items_json = b",".join(shaped(kind, one, value, include, now_text) for value in page.values)
+        return b'{"kind":"PartialObjectMetadataList","apiVersion":"meta.k8s.io/%b","metadata":%b,"items":[%b]}' % (
+            form.version.encode(),
+            head,
+            items_json,
+        )
+    return b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[%b]}\n' % (
+        kind.name.encode(),
+        kind.api_version.encode(),
+        head,
+        b",".join(_bare(kind, page.values)),
+    )
+
+
+def _bare(kind: Kind[Any], values: Sequence[bytes]) -> Sequence[bytes]:
+    """Items of a built-in kind's list carry neither kind nor version; custom resources keep theirs."""
+    if is_custom(kind):
+        return values
+    prefix = b'{"kind":"%b","apiVersion":"%b",' % (kind.name.encode(), kind.api_version.encode())
+    skip = len(prefix)
+    return [b"{" + value[skip:] if value.startswith(prefix) else value for value in values]
+
+
+def encode(form_media: str, kind: Kind[Any] | None, body: bytes) -> bytes:
+    """JSON bytes in the answer's media type."""
+    if form_media == JSON:
+        return body
+    document = msgspec.json.decode(body)
+    if form_media == YAML:
+        import yaml
+
+        text: str = yaml.safe_dump(document, default_flow_style=False, allow_unicode=True, sort_keys=True)
+        return text.encode()
+    from edgekube.wire import k8s_protobuf
+
+    return k8s_protobuf.encode(document, kind)

@@ -1,0 +1,190 @@
+"""The `scale` subresource: how many replicas, in the same words for every kind that has them.
+
+A Scale is a view of its parent: reading makes one, writing changes the parent's `spec.replicas`.
+Source: kubernetes pkg/registry/apps/deployment/storage (ScaleREST) and apimachinery managedfields scalehandler.go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from edgekube import errors
+from edgekube.api import applying, patching, selectors
+from edgekube.api.kind import Kind
+from edgekube.api.rules import invalid, not_negative
+from edgekube.kinds.autoscaling import scale as types
+from edgekube.net.exchange import Request
+from edgekube.server import answers, bodies, negotiation, patches
+from edgekube.server.bodies import Document
+from edgekube.server.context import Context
+from edgekube.server.paths import Asked
+from edgekube.server.registry import Registry
+from edgekube.server.resources import Answer
+from edgekube.server.stored import Stored
+from edgekube.server.writing import Target
+
+API_VERSION = "autoscaling/v1"
+KIND: Kind[types.Scale] = Kind(type=types.Scale, group="autoscaling", version="v1", name="Scale", plural="scales")
+
+
+def view(item: Any) -> Document:
+    """The Scale of a parent."""
+    meta, spec = item.metadata, item.spec
+    selector = spec.selector
+    query = selectors.from_map(selector) if isinstance(selector, dict) else selectors.from_label_selector(selector)
+    metadata = {
+        "name": meta.name,
+        "namespace": meta.namespace,
+        "uid": meta.uid,
+        "resourceVersion": meta.resource_version,
+        "creationTimestamp": str(meta.creation_timestamp or ""),
+    }
+    made: Document = {
+        "kind": "Scale",
+        "apiVersion": API_VERSION,
+        "metadata": metadata,
+        "spec": {"replicas": spec.replicas} if spec.replicas else {},
+        "status": {"replicas": item.status.replicas, "selector": str(query)},
+    }
+    if not made["status"]["selector"]:
+        del made["status"]["selector"]
+    return made
+
+
+class Scale:
+    """Handles get, update and patch of every scale."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    async def __call__(self, asked: Asked, target: Target, request: Request, body: bytes, context: Context) -> Answer:
+        form = negotiation.negotiate(request.header("accept"), None, shapes=False)
+        if asked.verb == "get":
+            value = await self._registry.get(target.kind, target.namespace, target.name)
+            made = view(target.kind.from_json(value))
+        elif asked.verb == "update":
+            document = bodies.read_object(KIND, body, request.header("content-type"), context)
+            made = await self._write(target, document, context)
+        else:
+            made = await self._patch(target, request, body, context)
+        return Answer(200, negotiation.encode(form.media, KIND, msgspec.json.encode(made)), form.media)
+
+    async def _write(self, target: Target, document: Document, context: Context) -> Document:
+        async def transform(live: Stored[Any] | None) -> Document:
+            assert live is not None
+            return _with_replicas(target, live, document)
+
+        main = Target(kind=target.kind, namespace=target.namespace, name=target.name)
+        written = await self._registry.writer.update(main, transform, context, may_create=False, through="scale")
+        return view(written.stored.item)
+
+    async def _patch(self, target: Target, request: Request, body: bytes, context: Context) -> Document:
+        media = patches.check_media_type(KIND, request.header("content-type"))
+        patch = patches.read_patch(media, body)
+        if media == patches.APPLY_PATCH:
+            patches.check_applied(KIND, patch, target.namespace, target.name)
+            return await self._apply(target, patch, context, force=request.param("force") in ("true", "1"))
+
+        async def transform(live: Stored[Any] | None) -> Document:
+            assert live is not None
+            now = view(live.item)
+            if media == patches.JSON_PATCH:
+                changed = patching.json_patch(now, patch)
+            elif media == patches.MERGE_PATCH:
+                changed = patching.merge_patch(now, patch)
+            else:
+                changed = patching.strategic_merge(now, patch, types.Scale)
+            return _with_replicas(target, live, changed)
+
+        main = Target(kind=target.kind, namespace=target.namespace, name=target.name)
+        written = await self._registry.writer.update(
+            main, transform, context, may_create=False, through="scale", attempts=patches.PATCH_ATTEMPTS
+        )
+        return view(written.stored.item)
+
+    async def _apply(self, target: Target, patch: Document, context: Context, *, force: bool) -> Document:
+        now = self._registry.writer.now()
+
+        async def transform(live: Stored[Any] | None) -> Document:
+            assert live is not None
+            parent = target.kind.to_dict(live.item)
+            shown = view(live.item)
+            shown["metadata"]["managedFields"] = _to_scale(parent["metadata"].get("managedFields") or [])
+            result = applying.apply(
+                shown,
+                patch,
+                manager=context.field_manager,
+                force=force,
+                api_version=API_VERSION,
+                subresource="scale",
+                now_text=now,
+                schema=applying.schema_of(types.Scale),
+            )
+            made = _with_replicas(target, live, result)
+            owners = result["metadata"].get("managedFields") or []
+            made["metadata"]["managedFields"] = _to_parent(
+                parent["metadata"].get("managedFields") or [], owners, target.kind.api_version
+            )
+            return made
+
+        main = Target(kind=target.kind, namespace=target.namespace, name=target.name)
+        written = await self._registry.writer.update(main, transform, context, may_create=False, tracked=True)
+        return view(written.stored.item)
+
+
+def _with_replicas(target: Target, live: Stored[Any], scale: Document) -> Document:
+    """The parent with what a Scale asks for. Raises BadRequest, Conflict, Invalid."""
+    wanted = bodies.decoding.decode(KIND, scale)
+    name = wanted.metadata.name
+    if name and name != target.name:
+        raise errors.BadRequest(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
+    if wanted.metadata.namespace and wanted.metadata.namespace != target.namespace:
+        raise errors.BadRequest(answers.WRONG_NAMESPACE)
+    meta = wanted.metadata
+    broken = not_negative("spec.replicas", wanted.spec.replicas)
+    if meta.uid and meta.uid != live.item.metadata.uid:
+        broken.append(invalid("metadata.uid", meta.uid, "field is immutable"))
+    if broken:
+        raise answers.invalid(KIND, target.name, broken)
+    revision = meta.resource_version
+    if revision and revision not in ("0", live.item.metadata.resource_version):
+        raise answers.conflict(target.kind, target.name)
+    document = target.kind.to_dict(live.item)
+    document["spec"] = document.get("spec", {}) | {"replicas": wanted.spec.replicas}
+    return document
+
+
+def _owns_replicas(entry: Document) -> bool:
+    return "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+
+
+def _to_scale(entries: list[Document]) -> list[Document]:
+    """Who owns the replicas of the parent, as owners within its Scale."""
+    return [
+        {**entry, "apiVersion": API_VERSION, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+        for entry in entries
+        if _owns_replicas(entry)
+    ]
+
+
+def _identity(entry: Document) -> tuple[str, str, str]:
+    return entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", "")
+
+
+def _to_parent(entries: list[Document], scale: list[Document], api_version: str) -> list[Document]:
+    """The parent's owners after a Scale was applied: `scale` says who owns the replicas now."""
+    owners = {_identity(entry): entry for entry in scale if _owns_replicas(entry)}
+    made: list[Document] = []
+    for entry in entries:
+        if _owns_replicas(entry) and _identity(entry) not in owners:
+            spec = {key: value for key, value in entry["fieldsV1"]["f:spec"].items() if key != "f:replicas"}
+            fields = {key: value for key, value in entry["fieldsV1"].items() if key != "f:spec"}
+            fields |= {"f:spec": spec} if spec else {}
+            if not fields:
+                continue
+            entry = {**entry, "fieldsV1": fields}
+        owners.pop(_identity(entry), None)
+        made.append(entry)
+    return made + [{**entry, "apiVersion": api_version} for entry in owners.values()]
