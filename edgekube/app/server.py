@@ -1,0 +1,246 @@
+"""A server, put together: store, certificates, API, controllers and, unless left out, this machine's node and network.
+
+Phases start in this order and stop in the other; each says one line. Ready (systemd, /readyz) means that all of them work.
+What a phase does is its room's business; here is only who gets what.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from edgekube.app import pki as certificates
+from edgekube.app.config import ServerConfig, own_address
+from edgekube.app.notify import notify, watchdog
+from edgekube.app.signals import wait_for_stop
+from edgekube.client import kubeconfig
+from edgekube.client.local import LocalClient
+from edgekube.clock import SystemClock
+from edgekube.errors import EdgekubeError, EnvironmentError_
+from edgekube.net.listener import serving
+from edgekube.net.tls import ServerTls
+from edgekube.server.apiserver import ApiServer, Settings
+from edgekube.server.context import User
+from edgekube.store.sealing import load_sealer
+from edgekube.store.sqlite import open_store
+
+LOG = logging.getLogger("edgekube.server")
+DRAIN_S = 5.0
+MASTERS = ("system:masters", "system:authenticated")
+SEALED = frozenset({"/secrets"})
+
+
+@dataclass(slots=True)
+class Running:
+    """What the phases hand on to each other."""
+
+    config: ServerConfig
+    clock: SystemClock
+    api: ApiServer
+    pki: certificates.Pki
+    address: str
+    port: int
+
+    def client(self, user: str, manager: str) -> LocalClient:
+        """The API in this process, as one of our own components."""
+        return LocalClient(self.api.verbs, User(user, MASTERS), manager=manager)
+
+
+def serve(config: ServerConfig) -> int:
+    """Run a server until a signal; the exit status. Raises EdgekubeError when it cannot start."""
+    try:
+        trio.run(_main, config, strict_exception_groups=True)
+    except BaseExceptionGroup as group:
+        raise _first_reason(group) from group
+    return 0
+
+
+def _first_reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of everything that failed together, what a person should read; our own mistakes stay whole."""
+    known, others = group.split(EdgekubeError)
+    if others is not None and others.subgroup(lambda error: not isinstance(error, KeyboardInterrupt)):
+        return group
+    error: BaseException = known or group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _main(config: ServerConfig) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(wait_for_stop, nursery.cancel_scope, stop)
+        nursery.start_soon(watchdog)
+        async with AsyncExitStack() as stack:
+            await _start(config, stack)
+            notify("READY=1")
+            LOG.info("ready")
+            await stop.wait()
+            notify("STOPPING=1")
+            LOG.info("stopping; containers keep running")
+        nursery.cancel_scope.cancel()
+
+
+async def _start(config: ServerConfig, stack: AsyncExitStack) -> None:
+    _prepare(config)
+    running = await stack.enter_async_context(_api(config))
+    ready = trio.Event()
+    running.api.health.add("phases", lambda: None if ready.is_set() else "still starting", only_ready=True)
+    await stack.enter_async_context(_controllers(running))
+    if not config.disable_agent:
+        from edgekube.app.agent import node_and_network
+
+        await stack.enter_async_context(node_and_network(running))
+    ready.set()
+
+
+def _prepare(config: ServerConfig) -> None:
+    if not config.disable_agent and os.geteuid() != 0:
+        raise EnvironmentError_("running containers needs root; --disable-agent runs the control plane alone")
+    try:
+        config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentError_(f"--data-dir {config.data_dir}: {error.strerror}") from error
+
+
+@asynccontextmanager
+async def _api(config: ServerConfig) -> AsyncIterator[Running]:
+    """Store, certificates and the listening API."""
+    clock, data = SystemClock(), config.data_dir
+    address = config.node_ip or own_address()
+    advertised = config.advertise_address or address
+    sealer = load_sealer(data / "pki" / "secrets.key", SEALED)
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(data / "store.db", sealer=sealer))
+        LOG.info("the store is open at revision %d", store.revision)
+        pki = certificates.open_pki(data / "pki", clock)
+        names = certificates.serving_names(
+            node_name=config.node_name,
+            addresses=sorted({address, advertised} - {""}),
+            service_address=config.api_service_ip,
+            domain=config.cluster_domain,
+            extra=config.tls_san,
+        )
+        certificates.ensure_server(pki, names)
+        authorities = (pki.certificate("client-ca"), pki.certificate("request-header-ca"))
+        tls = ServerTls(pki.certificate("serving-api"), pki.key("serving-api"), authorities)
+        api, close = await _api_server(config, store, pki, clock, advertised)
+        stack.push_async_callback(close)
+        await api.bootstrap()
+        port = await stack.enter_async_context(
+            serving(
+                api.handle,
+                hosts=_hosts(config),
+                port=config.https_listen_port,
+                ssl_context=tls.context,
+                drain_s=DRAIN_S,
+                clock=clock,
+            )
+        )
+        LOG.info("the API answers at https://%s:%d", advertised, port)
+        _write_kubeconfigs(config, pki, advertised, port)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(certificates.keep_renewed, pki, lambda: names, partial(_reload, tls))
+            yield Running(config, clock, api, pki, advertised, port)
+            nursery.cancel_scope.cancel()
+
+
+def _hosts(config: ServerConfig) -> Sequence[str]:
+    return ("",) if config.bind_address in ("0.0.0.0", "::") else (config.bind_address,)
+
+
+async def _reload(tls: ServerTls) -> None:
+    tls.reload()
+
+
+async def _api_server(
+    config: ServerConfig, store: Any, pki: certificates.Pki, clock: SystemClock, advertised: str
+) -> tuple[ApiServer, Any]:
+    from edgekube.server.auth.authentication import Authentication, CertificateUsers, administrator
+    from edgekube.server.auth.jwt import Signer
+    from edgekube.server.auth.rbac import Rbac
+    from edgekube.server.auth.serviceaccounts import ServiceAccountTokens
+
+    issuer = f"https://kubernetes.default.svc.{config.cluster_domain}"
+    tokens = ServiceAccountTokens(store, Signer(pki.service_account_key), clock, issuer=issuer)
+    authentication = Authentication(
+        certificates=CertificateUsers(pki.certificate("client-ca").read_bytes()),
+        service_accounts=tokens,
+        static_tokens={config.token: administrator()} if config.token else {},
+    )
+    rbac = Rbac(store)
+    await rbac.load()
+    settings = Settings(
+        service_cidr=str(config.service_cidr),
+        node_ports=config.service_node_port_range,
+        advertise_address=advertised,
+        port=config.https_listen_port,
+        openapi_directory=config.data_dir / "openapi",
+        started_s=time.time(),
+    )
+    api = ApiServer(store, authenticator=authentication, authorizer=rbac, clock=clock, settings=settings)
+    return api, rbac.close
+
+
+def _write_kubeconfigs(config: ServerConfig, pki: certificates.Pki, advertised: str, port: int) -> None:
+    """The administrator's kubeconfig, and the same merged into that of the person behind sudo."""
+    reachable = "127.0.0.1" if config.bind_address in ("0.0.0.0", "127.0.0.1", "::") else config.bind_address
+    access = kubeconfig.Access(
+        server=f"https://{reachable}:{port}",
+        ca=pki.certificate("server-ca").read_bytes(),
+        certificate=pki.certificate("client-admin").read_bytes(),
+        key=pki.key("client-admin").read_bytes(),
+    )
+    try:
+        kubeconfig.write(config.write_kubeconfig, kubeconfig.render(access))
+    except OSError as error:
+        raise EnvironmentError_(f"--write-kubeconfig {config.write_kubeconfig}: {error.strerror}") from error
+    person, home = os.environ.get("SUDO_UID"), os.environ.get("SUDO_USER")
+    if person and home and os.geteuid() == 0 and not os.environ.get("EDGEKUBE_NO_KUBECONFIG_MERGE"):
+        import pwd
+
+        try:
+            entry = pwd.getpwuid(int(person))
+            target = Path(entry.pw_dir) / ".kube" / "config"
+            kubeconfig.merge_into(target, access, "edgekube", (entry.pw_uid, entry.pw_gid))
+        except (KeyError, OSError, EdgekubeError) as error:
+            LOG.warning("the kubeconfig of %s was left as it is: %s", home, error)
+
+
+@asynccontextmanager
+async def _controllers(running: Running) -> AsyncIterator[None]:
+    """Controllers and scheduler, each loop supervised."""
+    from edgekube.control.config import Config
+    from edgekube.control.manager import Health, run_controllers
+
+    config, health = running.config, Health()
+    settings = Config(
+        ca_certificate=running.pki.certificate("server-ca").read_text(),
+        cluster_cidr=str(config.cluster_cidr),
+        api_addresses=(running.address,),
+        api_port=running.port,
+    )
+    running.api.health.add("controllers", health.summary, only_ready=True)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(
+            partial(
+                run_controllers,
+                running.client("system:kube-controller-manager", "kube-controller-manager"),
+                running.clock,
+                settings,
+                health=health,
+                scheduler_client=running.client("system:kube-scheduler", "kube-scheduler"),
+            )
+        )
+        LOG.info("controllers and scheduler run")
+        yield
+        nursery.cancel_scope.cancel()
