@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,8 @@ from edgekube.client.interface import Client
 from edgekube.clock import Clock
 from edgekube.control import catalog, owners
 from edgekube.control.config import Config
+from edgekube.control.scheduler.loop import NAME as SCHEDULER
+from edgekube.control.scheduler.loop import Scheduler
 from edgekube.kinds.apps import controllerrevision, replicaset
 from edgekube.kinds.batch import job
 from edgekube.kinds.coordination import lease
@@ -45,6 +48,10 @@ class Health:
     def report(self, part: str, trouble: str | None) -> None:
         """`trouble` None is well."""
         self.troubles[part] = trouble
+
+    def summary(self) -> str | None:
+        """All troubles in one line, None when there are none: what a readiness check wants."""
+        return "; ".join(f"{part}: {trouble}" for part, trouble in self.troubles.items() if trouble) or None
 
 
 def node_index(item: Pod) -> list[str]:
@@ -86,6 +93,9 @@ async def run_controllers(
         else:
             driven = _Driven(part, surroundings)
             loops.append(_Loop(part.name, driven.run))
+    if config.scheduler:
+        scheduling = replace(surroundings, client=scheduler_client or client)
+        loops.append(_Loop(SCHEDULER, Scheduler(scheduling).run))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervise, "events", recorder.run, clock, health)
         await nursery.start(caches.run)

@@ -1,0 +1,79 @@
+"""Soft spreading: ScheduleAnyway constraints, or, without any, replicas of one owner over nodes and zones.
+
+Source: k8s.io/kubernetes pkg/scheduler/framework/plugins/podtopologyspread/scoring.go (system default constraints).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgekube.control.owners import controller_uid
+from edgekube.control.scheduler.decide import BEST_SCORE, Score
+from edgekube.control.scheduler.matching import with_label_keys
+from edgekube.control.scheduler.rules.topologyspread import eligible, matching
+from edgekube.control.scheduler.snapshot import NodeInfo, Snapshot
+from edgekube.kinds.core.pod import Pod
+
+DEFAULTS = (("kubernetes.io/hostname", 3), ("topology.kubernetes.io/zone", 5))
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How many pods of the group each place has; `weight` makes few places count as much as many."""
+
+    key: str
+    max_skew: int
+    counts: Mapping[str, int]
+    weight: float
+
+
+def prepare(pod: Pod, snapshot: Snapshot, suiting: Sequence[NodeInfo]) -> Sequence[Spread] | None:
+    """Count for each soft constraint."""
+    soft = [c for c in pod.spec.topology_spread_constraints if c.when_unsatisfiable == "ScheduleAnyway"]
+    made: list[Spread] = []
+    for constraint in soft:
+        query = with_label_keys(constraint.label_selector, pod, constraint.match_label_keys)
+        counts: dict[str, int] = {}
+        for info in snapshot.nodes:
+            place = info.labels.get(constraint.topology_key)
+            if place is not None and eligible(pod, constraint, info):
+                counts[place] = counts.get(place, 0) + matching(pod, query, info)
+        made.append(_spread(constraint.topology_key, constraint.max_skew, counts, suiting))
+    if not pod.spec.topology_spread_constraints and (owner := controller_uid(pod)):
+        made = [_siblings(owner, key, skew, snapshot, suiting) for key, skew in DEFAULTS]
+    return [spread for spread in made if spread.counts] or None
+
+
+def _siblings(owner: str, key: str, skew: int, snapshot: Snapshot, suiting: Sequence[NodeInfo]) -> Spread:
+    counts: dict[str, int] = {}
+    for info in snapshot.nodes:
+        place = info.labels.get(key)
+        if place is not None:
+            counts[place] = counts.get(place, 0) + sum(1 for pod in info.pods if controller_uid(pod) == owner)
+    return _spread(key, skew, counts, suiting)
+
+
+def _spread(key: str, skew: int, counts: Mapping[str, int], suiting: Sequence[NodeInfo]) -> Spread:
+    places = len({info.labels[key] for info in suiting if key in info.labels})
+    return Spread(key, skew, counts, math.log(places + 2))
+
+
+def score(spreads: Sequence[Spread], info: NodeInfo) -> float:
+    """The weighted number of pods already there; the fewer the better."""
+    total = 0.0
+    for spread in spreads:
+        place = info.labels.get(spread.key)
+        if place is not None:
+            total += spread.counts.get(place, 0) * spread.weight + (spread.max_skew - 1)
+    return float(round(total))
+
+
+def level(scores: Sequence[float]) -> Sequence[float]:
+    """The emptiest place gets 100."""
+    least, most = min(scores), max(scores)
+    return [BEST_SCORE * (most + least - value) / most if most > 0 else BEST_SCORE for value in scores]
+
+
+SCORE = Score("PodTopologySpread", 2, prepare, score, level)

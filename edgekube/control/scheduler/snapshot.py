@@ -1,0 +1,125 @@
+"""What the scheduler decides over: the cluster, frozen at one moment, with pods grouped by node and their requests summed up.
+
+Pure. `Summaries` remembers per pod what is costly to work out, as long as the pod's spec is the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from edgekube.control import pods
+from edgekube.control.scheduler import amounts
+from edgekube.control.scheduler.amounts import Amounts
+from edgekube.kinds.core.container import Container
+from edgekube.kinds.core.node import Node
+from edgekube.kinds.core.persistentvolume import PersistentVolume
+from edgekube.kinds.core.persistentvolumeclaim import PersistentVolumeClaim
+from edgekube.kinds.core.pod import Pod
+from edgekube.kinds.core.podspec import PodSpec
+from edgekube.kinds.storage.storageclass import StorageClass
+
+
+class HostPort(NamedTuple):
+    """A port taken on a node's own addresses; `ip` "0.0.0.0" is all of them."""
+
+    ip: str
+    protocol: str
+    port: int
+
+
+class Summary(NamedTuple):
+    """What is worked out of a pod's spec once."""
+
+    requests: Amounts
+    weights: Amounts  # requests with defaults, for comparing nodes
+    ports: tuple[HostPort, ...]
+    has_affinity: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInfo:
+    """A node and what runs on it."""
+
+    node: Node
+    pods: Sequence[Pod]
+    allocatable: Amounts
+    requested: Amounts
+    weighted: Amounts
+    ports: frozenset[HostPort]
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.node.metadata.name
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The node's labels."""
+        return self.node.metadata.labels
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything rules and scores may look at."""
+
+    nodes: Sequence[NodeInfo]
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # name -> labels
+    claims: Mapping[tuple[str, str], PersistentVolumeClaim] = field(default_factory=dict)
+    volumes: Mapping[str, PersistentVolume] = field(default_factory=dict)
+    classes: Mapping[str, StorageClass] = field(default_factory=dict)
+
+
+def summarise(pod: Pod) -> Summary:
+    """What a pod asks for."""
+    ports = tuple(
+        HostPort(port.host_ip or "0.0.0.0", port.protocol or "TCP", port.host_port)
+        for container in [*(pod.spec.containers or []), *_sidecars(pod)]
+        for port in container.ports
+        if port.host_port > 0
+    )
+    affinity = pod.spec.affinity
+    has_affinity = affinity is not None and bool(affinity.pod_affinity or affinity.pod_anti_affinity)
+    return Summary(amounts.of_pod(pod), amounts.of_pod(pod, floor=True), ports, has_affinity)
+
+
+def _sidecars(pod: Pod) -> list[Container]:
+    return [container for container in pod.spec.init_containers if container.restart_policy == "Always"]
+
+
+class Summaries:
+    """Summaries by pod uid."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[PodSpec, Summary]] = {}
+
+    def of(self, pod: Pod) -> Summary:
+        """The pod's summary, worked out at most once per spec."""
+        known = self._known.get(pod.metadata.uid)
+        if known is not None and known[0] is pod.spec:
+            return known[1]
+        made = summarise(pod)
+        if pod.metadata.uid:
+            self._known[pod.metadata.uid] = (pod.spec, made)
+        return made
+
+    def forget(self, pod: Pod) -> None:
+        """The pod is gone."""
+        self._known.pop(pod.metadata.uid, None)
+
+
+def node_info(node: Node, on_it: Iterable[Pod], summaries: Summaries) -> NodeInfo:
+    """A node with its pods; finished pods hold nothing."""
+    running = [pod for pod in on_it if not pods.is_terminal(pod)]
+    requested: dict[str, int] = {}
+    weighted: dict[str, int] = {}
+    ports: set[HostPort] = set()
+    for pod in running:
+        summary = summaries.of(pod)
+        for name, value in summary.requests.items():
+            requested[name] = requested.get(name, 0) + value
+        for name in ("cpu", "memory"):
+            weighted[name] = weighted.get(name, 0) + summary.weights.get(name, 0)
+        ports.update(summary.ports)
+    return NodeInfo(node, running, amounts.of_node(node), requested, weighted, frozenset(ports))
