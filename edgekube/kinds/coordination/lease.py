@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgekube.api.kind import Column, Keeping, Kind
+from edgekube.api import names, rules
+from edgekube.api.kind import Column, FieldError, Keeping, Kind
 from edgekube.api.meta import Int32, MicroTime, Object, Struct, zero
 from edgekube.kinds.columns import AGE, NAME, described
 
@@ -21,6 +22,24 @@ class Lease(Object):
     spec: LeaseSpec = zero(LeaseSpec)
 
 
+POSITIVE = "must be greater than 0"
+
+
+def lease_rules(lease: Lease) -> list[FieldError]:
+    """Durations and counts are what they say."""
+    spec = lease.spec
+    broken: list[FieldError] = []
+    if spec.lease_duration_seconds is not None and spec.lease_duration_seconds <= 0:
+        broken.append(rules.invalid("spec.leaseDurationSeconds", spec.lease_duration_seconds, POSITIVE))
+    if spec.lease_transitions is not None:
+        broken += rules.not_negative("spec.leaseTransitions", spec.lease_transitions)
+    if spec.strategy is not None:
+        broken += rules.each("spec.strategy", spec.strategy, names.qualified_name(spec.strategy))
+    if spec.preferred_holder and not spec.strategy:
+        broken.append(rules.forbidden("spec.preferredHolder", "may only be specified if `strategy` is defined"))
+    return broken
+
+
 KIND = Kind(
     type=Lease,
     group="coordination.k8s.io",
@@ -33,4 +52,5 @@ KIND = Kind(
     allow_create_on_update=True,
     allow_unconditional_update=False,
     columns=described("leases", NAME, Column("Holder", "string", lambda item, _: item.spec.holder_identity or ""), AGE),
+    rules=lease_rules,
 )
