@@ -6,7 +6,8 @@ from typing import Annotated
 
 from msgspec import field
 
-from edgekube.api.kind import Column, Kind, Scope
+from edgekube.api import names, rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, zero
 from edgekube.kinds.columns import AGE, NAME, described
 
@@ -76,6 +77,51 @@ def _available(service: APIService, _now: str) -> str:
     return found.status if found.status == "True" else f"{found.status} ({found.reason})"
 
 
+GROUP_PRIORITY_MOST, VERSION_PRIORITY_MOST = 20000, 1000
+
+
+def service_rules(given: APIService) -> list[FieldError]:
+    """Named after what it serves, and reachable."""
+    spec = given.spec
+    broken: list[FieldError] = []
+    if given.metadata.name != f"{spec.version}.{spec.group}":
+        words = '`spec.version+"."+spec.group`'
+        broken.append(rules.invalid("metadata.name", given.metadata.name, f"must be {words}"))
+    if spec.group:
+        broken += rules.each("spec.group", spec.group, names.dns_subdomain(spec.group))
+    broken += rules.each("spec.version", spec.version, names.dns_1035_label(spec.version))
+    for member, value, most in (
+        ("groupPriorityMinimum", spec.group_priority_minimum, GROUP_PRIORITY_MOST),
+        ("versionPriority", spec.version_priority, VERSION_PRIORITY_MOST),
+    ):
+        if not 0 < value <= most:
+            broken.append(rules.invalid(f"spec.{member}", value, f"must be positive and less than {most}"))
+    if spec.service is None:
+        if spec.ca_bundle:
+            broken.append(
+                rules.invalid(
+                    "spec.caBundle", f"{len(spec.ca_bundle)} bytes", "local APIServices may not have a caBundle"
+                )
+            )
+        if spec.insecure_skip_tls_verify:
+            words = "local APIServices may not have insecureSkipTLSVerify"
+            broken.append(rules.invalid("spec.insecureSkipTLSVerify", True, words))
+        return broken
+    if not spec.service.namespace:
+        broken.append(rules.required("spec.service.namespace"))
+    if not spec.service.name:
+        broken.append(rules.required("spec.service.name"))
+    if spec.service.port is not None and names.port_number(spec.service.port):
+        broken.append(
+            rules.invalid(
+                "spec.service.port", spec.service.port, "port is not valid: must be between 1 and 65535, inclusive"
+            )
+        )
+    if spec.insecure_skip_tls_verify and spec.ca_bundle:
+        broken.append(rules.invalid("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present"))
+    return broken
+
+
 KIND = Kind(
     type=APIService,
     group="apiregistration.k8s.io",
@@ -97,4 +143,5 @@ KIND = Kind(
         Column("Available", "string", _available),
         AGE,
     ),
+    rules=service_rules,
 )

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from msgspec import field
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import FieldError, Kind
 from edgekube.api.meta import Int32, Object, Struct, Time, zero
 from edgekube.kinds.autoscaling.conversion import to_v1, to_v2
 from edgekube.kinds.autoscaling.horizontalpodautoscaler import KIND as STORED
-from edgekube.kinds.autoscaling.horizontalpodautoscaler import columns_with, targets
+from edgekube.kinds.autoscaling.horizontalpodautoscaler import autoscaler_rules, columns_with, targets
 
 
 class CrossVersionObjectReference(Struct):
@@ -51,6 +51,11 @@ def _targets(autoscaler: HorizontalPodAutoscaler, now: str) -> str:
     return targets(STORED.from_dict(to_v2(KIND.to_dict(autoscaler))), now)
 
 
+def v1_rules(autoscaler: HorizontalPodAutoscaler) -> list[FieldError]:
+    """As of the stored form, annotations included."""
+    return autoscaler_rules(STORED.from_dict(to_v2(KIND.to_dict(autoscaler))))
+
+
 KIND = Kind(
     type=HorizontalPodAutoscaler,
     group="autoscaling",
@@ -67,4 +72,5 @@ KIND = Kind(
     from_stored=to_v1,
     default=default,
     columns=columns_with(_targets),
+    rules=v1_rules,
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgekube.api.kind import Kind
+from edgekube.api import rules
+from edgekube.api.kind import FieldError, Kind
 from edgekube.api.meta import Int32, Object, Struct, zero
 
 
@@ -20,6 +21,11 @@ class Scale(Object):
     status: ScaleStatus = zero(ScaleStatus)
 
 
+def scale_rules(scale: Scale) -> list[FieldError]:
+    """Not fewer than none."""
+    return rules.not_negative("spec.replicas", scale.spec.replicas)
+
+
 KIND = Kind(
     type=Scale,
     group="autoscaling",
@@ -29,4 +35,5 @@ KIND = Kind(
     singular="scale",
     verbs=(),
     generation=False,
+    rules=scale_rules,
 )

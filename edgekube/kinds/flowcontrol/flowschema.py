@@ -6,7 +6,8 @@ from typing import Annotated
 
 from msgspec import field
 
-from edgekube.api.kind import Column, Kind, Scope
+from edgekube.api import names, rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, list_set, zero
 from edgekube.kinds.columns import AGE, NAME, NONE, described
 
@@ -99,6 +100,83 @@ def _dangling(schema: FlowSchema, _now: str) -> str:
     return next((one.status for one in schema.status.conditions if one.type == "Dangling"), "?")
 
 
+PRECEDENCE_MOST = 10000
+SUBJECT_KINDS = ("Group", "ServiceAccount", "User")
+DISTINGUISHERS = ("ByNamespace", "ByUser")
+
+
+def _subject_rules(path: str, subject: Subject) -> list[FieldError]:
+    if subject.kind not in SUBJECT_KINDS:
+        return [rules.not_supported(f"{path}.kind", subject.kind, SUBJECT_KINDS)]
+    member = subject.kind[:1].lower() + subject.kind[1:]
+    found = {"user": subject.user, "group": subject.group, "serviceAccount": subject.service_account}
+    broken: list[FieldError] = []
+    for name, one in found.items():
+        if name == member and one is None:
+            broken.append(rules.required(f"{path}.{name}", f"{name} is required when subject kind is '{subject.kind}'"))
+        elif name == member and one is not None and not one.name:
+            broken.append(rules.required(f"{path}.{name}.name"))
+        elif name != member and one is not None:
+            broken.append(
+                rules.forbidden(
+                    f"{path}.{name}", f"{name} is forbidden when subject kind is not '{name[:1].upper() + name[1:]}'"
+                )
+            )
+    return broken
+
+
+def _policy_rules(path: str, policy: PolicyRulesWithSubjects) -> list[FieldError]:
+    broken: list[FieldError] = []
+    if not policy.subjects:
+        broken.append(rules.required(f"{path}.subjects", "subjects must contain at least one value"))
+    for at, subject in enumerate(policy.subjects or ()):
+        broken += _subject_rules(f"{path}.subjects[{at}]", subject)
+    if not policy.resource_rules and not policy.non_resource_rules:
+        words = "at least one of resourceRules and nonResourceRules has to be non-empty"
+        broken.append(rules.required(path, words))
+    for at, rule in enumerate(policy.resource_rules):
+        here = f"{path}.resourceRules[{at}]"
+        for member, values in (("verbs", rule.verbs), ("apiGroups", rule.api_groups), ("resources", rule.resources)):
+            if not values:
+                broken.append(
+                    rules.required(f"{here}.{member}", f"resource rules must supply at least one {member[:-1]}")
+                )
+        if not rule.namespaces and not rule.cluster_scope:
+            words = "resource rules that are not cluster scoped must supply at least one namespace"
+            broken.append(rules.required(f"{here}.namespaces", words))
+    for at, given in enumerate(policy.non_resource_rules):
+        here = f"{path}.nonResourceRules[{at}]"
+        if not given.verbs:
+            broken.append(rules.required(f"{here}.verbs", "verbs must contain at least one value"))
+        if not given.non_resource_urls:
+            words = "nonResourceURLs must contain at least one value"
+            broken.append(rules.required(f"{here}.nonResourceURLs", words))
+    return broken
+
+
+def schema_rules(schema: FlowSchema) -> list[FieldError]:
+    """Whose requests, in which order, to which level."""
+    spec = schema.spec
+    broken: list[FieldError] = []
+    if not 0 < spec.matching_precedence <= PRECEDENCE_MOST:
+        words = f"must be a positive value less than or equal to {PRECEDENCE_MOST}"
+        broken.append(rules.invalid("spec.matchingPrecedence", spec.matching_precedence, words))
+    if spec.matching_precedence == 1 and schema.metadata.name != "exempt":
+        words = "only the schema named 'exempt' may have matchingPrecedence 1"
+        broken.append(rules.invalid("spec.matchingPrecedence", 1, words))
+    method = spec.distinguisher_method
+    if method is not None and method.type not in DISTINGUISHERS:
+        broken.append(rules.not_supported("spec.distinguisherMethod", f"{{{method.type}}}", DISTINGUISHERS))
+    level = spec.priority_level_configuration.name
+    if not level:
+        broken.append(rules.required("spec.priorityLevelConfiguration.name", "must reference a priority level"))
+    else:
+        broken += rules.each("spec.priorityLevelConfiguration.name", level, names.dns_subdomain(level))
+    for at, policy in enumerate(spec.rules):
+        broken += _policy_rules(f"spec.rules[{at}]", policy)
+    return broken
+
+
 KIND = Kind(
     type=FlowSchema,
     group="flowcontrol.apiserver.k8s.io",
@@ -118,4 +196,5 @@ KIND = Kind(
         AGE,
         Column("MissingPL", "string", _dangling),
     ),
+    rules=schema_rules,
 )

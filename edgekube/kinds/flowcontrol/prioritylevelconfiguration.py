@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-from edgekube.api.kind import Column, Kind, Scope
+from edgekube.api import rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, list_map, zero
 from edgekube.kinds.columns import AGE, NAME, NONE, described
 
@@ -90,6 +91,56 @@ def _of_queues(member: str) -> Callable[[PriorityLevelConfiguration, str], int |
     return value
 
 
+TYPES = ("Exempt", "Limited")
+RESPONSES = ("Queue", "Reject")
+
+
+def _limited_rules(limited: LimitedPriorityLevelConfiguration) -> list[FieldError]:
+    path = "spec.limited"
+    broken: list[FieldError] = []
+    if limited.nominal_concurrency_shares is not None and limited.nominal_concurrency_shares < 0:
+        words = "must be a non-negative integer"
+        broken.append(rules.invalid(f"{path}.nominalConcurrencyShares", limited.nominal_concurrency_shares, words))
+    if limited.lendable_percent is not None and not 0 <= limited.lendable_percent <= 100:
+        words = "must be between 0 and 100, inclusive"
+        broken.append(rules.invalid(f"{path}.lendablePercent", limited.lendable_percent, words))
+    response = limited.limit_response
+    at = f"{path}.limitResponse"
+    broken += rules.one_of(f"{at}.type", response.type, RESPONSES, empty="unsupported")
+    if response.type == "Reject" and response.queuing is not None:
+        broken.append(rules.forbidden(f"{at}.queuing", "must be nil if limited.limitResponse.type is not Limited"))
+    if response.type == "Queue":
+        if response.queuing is None:
+            words = "must not be empty if limited.limitResponse.type is Limited"
+            return [*broken, rules.required(f"{at}.queuing", words)]
+        queuing = response.queuing
+        for member, value in (("queueLengthLimit", queuing.queue_length_limit), ("queues", queuing.queues)):
+            if value <= 0:
+                broken.append(rules.invalid(f"{at}.queuing.{member}", value, "must be positive"))
+        if queuing.hand_size <= 0:
+            broken.append(rules.invalid(f"{at}.queuing.handSize", queuing.hand_size, "must be positive"))
+        elif queuing.hand_size > queuing.queues:
+            words = f"should not be greater than queues ({queuing.queues})"
+            broken.append(rules.invalid(f"{at}.queuing.handSize", queuing.hand_size, words))
+    return broken
+
+
+def level_rules(level: PriorityLevelConfiguration) -> list[FieldError]:
+    """Limited or exempt, each with its own members."""
+    spec = level.spec
+    broken = rules.one_of("spec.type", spec.type, TYPES, empty="unsupported")
+    if spec.type == "Exempt" and spec.limited is not None:
+        broken.append(rules.forbidden("spec.limited", "must be nil if the type is not Limited"))
+    if spec.type == "Limited":
+        if spec.exempt is not None:
+            broken.append(rules.forbidden("spec.exempt", "must be nil if the type is Limited"))
+        if spec.limited is None:
+            broken.append(rules.required("spec.limited", "must not be empty when type is Limited"))
+        else:
+            broken += _limited_rules(spec.limited)
+    return broken
+
+
 KIND = Kind(
     type=PriorityLevelConfiguration,
     group="flowcontrol.apiserver.k8s.io",
@@ -110,4 +161,5 @@ KIND = Kind(
         Column("QueueLengthLimit", "string", _of_queues("queue_length_limit")),
         AGE,
     ),
+    rules=level_rules,
 )

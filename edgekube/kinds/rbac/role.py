@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind
+from edgekube.api.kind import FieldError, Kind
 from edgekube.api.meta import Object, list_atomic
 from edgekube.api.names import path_segment
-from edgekube.kinds.rbac.clusterrole import PolicyRule
+from edgekube.kinds.rbac.clusterrole import PolicyRule, policy_rules
 
 
 class Role(Object):
@@ -17,6 +17,12 @@ class Role(Object):
 def default(role: Role) -> None:
     """No rules are null, as they come back from upstream's storage."""
     role.rules = role.rules or None
+
+
+def role_rules(role: Role) -> list[FieldError]:
+    """Every rule."""
+    given = enumerate(role.rules or ())
+    return [error for at, rule in given for error in policy_rules(f"rules[{at}]", rule, namespaced=True)]
 
 
 KIND = Kind(
@@ -30,4 +36,5 @@ KIND = Kind(
     generation=False,
     allow_create_on_update=True,
     name_rule=path_segment,
+    rules=role_rules,
 )

@@ -5,7 +5,13 @@ from __future__ import annotations
 from edgekube.api.kind import Kind
 from edgekube.api.names import path_segment
 from edgekube.kinds.columns import described
-from edgekube.kinds.rbac.clusterrolebinding import BINDING_COLUMNS, Binding, default
+from edgekube.kinds.rbac.clusterrolebinding import (
+    BINDING_COLUMNS,
+    Binding,
+    binding_update_rules,
+    default,
+    role_binding_rules,
+)
 
 
 class RoleBinding(Binding):
@@ -24,4 +30,6 @@ KIND = Kind(
     allow_create_on_update=True,
     name_rule=path_segment,
     columns=described("rolebindings", *BINDING_COLUMNS),
+    rules=role_binding_rules,
+    update_rules=binding_update_rules,
 )

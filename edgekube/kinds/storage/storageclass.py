@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, ClassVar
 
-from edgekube.api.kind import Column, Kind, Scope
+from edgekube.api import names, rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Object, Struct, list_atomic, zero
 from edgekube.kinds.columns import AGE, NAME, UNSET, described
 
@@ -53,6 +54,43 @@ def _name(storage_class: StorageClass, _now: str) -> str:
     return storage_class.metadata.name + (" (default)" if is_default(storage_class) else "")
 
 
+RECLAIM_POLICIES = ("Delete", "Retain")
+BINDING_MODES = ("Immediate", "WaitForFirstConsumer")
+PARAMETERS_MAX, PARAMETERS_MAX_BYTES = 512, 256 * 1024
+
+
+def parameter_rules(parameters: dict[str, str]) -> list[FieldError]:
+    """Named, not too many and not too large."""
+    if len(parameters) > PARAMETERS_MAX:
+        return [rules.too_long("parameters", PARAMETERS_MAX)]
+    broken = [rules.invalid("parameters", "", "field can not be empty.")] if "" in parameters else []
+    if sum(len(key.encode()) + len(value.encode()) for key, value in parameters.items()) > PARAMETERS_MAX_BYTES:
+        broken.append(rules.too_long("parameters", PARAMETERS_MAX_BYTES))
+    return broken
+
+
+def class_rules(storage_class: StorageClass) -> list[FieldError]:
+    """Who makes the volumes, and how they are bound and let go."""
+    provisioner = storage_class.provisioner
+    if not provisioner:
+        broken = [rules.required("provisioner")]
+    else:
+        broken = rules.each("provisioner", provisioner, names.qualified_name(provisioner.lower()))
+    broken += parameter_rules(storage_class.parameters)
+    if storage_class.reclaim_policy:
+        broken += rules.one_of("reclaimPolicy", storage_class.reclaim_policy, RECLAIM_POLICIES)
+    broken += rules.one_of("volumeBindingMode", storage_class.volume_binding_mode or "", BINDING_MODES)
+    return broken
+
+
+def class_update_rules(new: StorageClass, old: StorageClass) -> list[FieldError]:
+    """Volumes already made would not match."""
+    broken = rules.same("parameters", new.parameters, old.parameters)
+    broken += rules.same("provisioner", new.provisioner, old.provisioner)
+    broken += rules.same("reclaimPolicy", new.reclaim_policy, old.reclaim_policy)
+    return broken + rules.same("volumeBindingMode", new.volume_binding_mode, old.volume_binding_mode)
+
+
 KIND = Kind(
     type=StorageClass,
     group="storage.k8s.io",
@@ -73,4 +111,6 @@ KIND = Kind(
         Column("AllowVolumeExpansion", "string", lambda item, _: bool(item.allow_volume_expansion)),
         AGE,
     ),
+    rules=class_rules,
+    update_rules=class_update_rules,
 )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from edgekube.api.kind import Column, Kind, Scope
+from edgekube.api import names, rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, zero
 from edgekube.kinds.columns import AGE, NAME, described
 from edgekube.kinds.core.persistentvolume import PersistentVolumeSpec
+from edgekube.kinds.storage.csidriver import driver_name
 
 
 class VolumeAttachmentSource(Struct):
@@ -37,6 +39,25 @@ class VolumeAttachment(Object):
     status: VolumeAttachmentStatus = zero(VolumeAttachmentStatus)
 
 
+def attachment_rules(attachment: VolumeAttachment) -> list[FieldError]:
+    """Which volume, by whom, to which node."""
+    spec = attachment.spec
+    broken = driver_name("spec.attacher", spec.attacher)
+    by_name, inline = spec.source.persistent_volume_name, spec.source.inline_volume_spec
+    if (by_name is None) is (inline is None):
+        words = "must specify exactly one of inlineVolumeSpec and persistentVolumeName"
+        broken.append(rules.required("spec.source", words))
+    elif by_name == "":
+        words = "must specify non empty persistentVolumeName"
+        broken.append(rules.required("spec.source.persistentVolumeName", words))
+    return broken + rules.each("spec.nodeName", spec.node_name, names.dns_subdomain(spec.node_name))
+
+
+def attachment_update_rules(new: VolumeAttachment, old: VolumeAttachment) -> list[FieldError]:
+    """Another attachment is another object."""
+    return rules.same("spec", new.spec, old.spec)
+
+
 KIND = Kind(
     type=VolumeAttachment,
     group="storage.k8s.io",
@@ -57,4 +78,6 @@ KIND = Kind(
         Column("Attached", "boolean", lambda item, _: item.status.attached),
         AGE,
     ),
+    rules=attachment_rules,
+    update_rules=attachment_update_rules,
 )

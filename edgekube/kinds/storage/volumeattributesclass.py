@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgekube.api.kind import Column, Kind, Scope
+from edgekube.api import rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Object, zero
 from edgekube.kinds.columns import AGE, NAME, described
+from edgekube.kinds.storage.csidriver import driver_name
+from edgekube.kinds.storage.storageclass import parameter_rules
 
 
 class VolumeAttributesClass(Object):
@@ -29,6 +32,20 @@ def _name(attributes_class: VolumeAttributesClass, _now: str) -> str:
     return attributes_class.metadata.name + (" (default)" if chosen else "")
 
 
+def class_rules(attributes_class: VolumeAttributesClass) -> list[FieldError]:
+    """A driver, and something to tell it."""
+    broken = driver_name("driverName", attributes_class.driver_name)
+    if not attributes_class.parameters:
+        return [*broken, rules.required("parameters", "must contain at least one key/value pair")]
+    return broken + parameter_rules(attributes_class.parameters)
+
+
+def class_update_rules(new: VolumeAttributesClass, old: VolumeAttributesClass) -> list[FieldError]:
+    """Claims already rely on it."""
+    broken = rules.same("driverName", new.driver_name, old.driver_name)
+    return broken + rules.same("parameters", new.parameters, old.parameters)
+
+
 KIND = Kind(
     type=VolumeAttributesClass,
     group="storage.k8s.io",
@@ -46,4 +63,6 @@ KIND = Kind(
         Column("DriverName", "string", lambda item, _: item.driver_name),
         AGE,
     ),
+    rules=class_rules,
+    update_rules=class_update_rules,
 )
