@@ -27,6 +27,7 @@ from edgekube.client.local import LocalClient
 from edgekube.clock import SystemClock
 from edgekube.errors import EdgekubeError, EnvironmentError_
 from edgekube.net.listener import serving
+from edgekube.net.nodegate import NodeGate
 from edgekube.net.tls import ServerTls
 from edgekube.server.apiserver import ApiServer, Settings
 from edgekube.server.context import User
@@ -49,6 +50,7 @@ class Running:
     pki: certificates.Pki
     address: str
     port: int
+    gates: dict[str, NodeGate]  # by node name: how the server reaches into nodes
 
     def client(self, user: str, manager: str) -> LocalClient:
         """The API in this process, as one of our own components."""
@@ -133,6 +135,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         certificates.ensure_server(pki, names)
         authorities = (pki.certificate("client-ca"), pki.certificate("request-header-ca"))
         tls = ServerTls(pki.certificate("serving-api"), pki.key("serving-api"), authorities)
+        gates: dict[str, NodeGate] = {}
         api, close = await _api_server(config, store, pki, clock, advertised)
         stack.push_async_callback(close)
         await api.bootstrap()
@@ -150,7 +153,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         _write_kubeconfigs(config, pki, advertised, port)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(certificates.keep_renewed, pki, lambda: names, partial(_reload, tls))
-            yield Running(config, clock, api, pki, advertised, port)
+            yield Running(config, clock, api, pki, advertised, port, gates)
             nursery.cancel_scope.cancel()
 
 

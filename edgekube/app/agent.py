@@ -1,0 +1,86 @@
+"""This machine as a node: containers, pod network, services and names, over whichever client it is given.
+
+In a server the client is in-process; an agent will hand in a remote one. Nothing here knows the difference.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import trio
+
+from edgekube.kinds.core.node import Taint
+from edgekube.network.config import NetworkConfig
+from edgekube.network.run import run_network
+from edgekube.node.config import NodeConfig
+from edgekube.node.run import run_node
+
+if TYPE_CHECKING:
+    from edgekube.app.config import ServerConfig
+    from edgekube.app.server import Running
+
+LOG = logging.getLogger("edgekube.node")
+PLUGIN_DIRS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+
+
+@asynccontextmanager
+async def node_and_network(running: Running) -> AsyncIterator[None]:
+    """Run both while the block runs; entered once the node is registered and services, names and containers work."""
+    config = running.config
+    address = config.node_ip or running.address
+    client = running.client(f"system:node:{config.node_name}", "edgekube-node")
+    async with trio.open_nursery() as nursery:
+        gate = await nursery.start(partial(run_node, client, running.clock, node_config(config, address)))
+        running.gates[config.node_name] = gate
+        LOG.info("containers run on node %s", config.node_name)
+        await nursery.start(run_network, client, network_config(config, address))
+        yield
+        running.gates.pop(config.node_name, None)
+        nursery.cancel_scope.cancel()
+
+
+def network_config(config: ServerConfig, address: str) -> NetworkConfig:
+    """What the network room is told."""
+    return NetworkConfig(
+        node_name=config.node_name,
+        node_ip=address,
+        cluster_cidr=config.cluster_cidr,
+        service_cidr=config.service_cidr,
+        dns_ip=config.dns_ip,
+        dns_domain=config.cluster_domain,
+        cni_conf_dir=config.data_dir / "cni" / "net.d",
+        cni_state_dir=config.data_dir / "cni" / "addresses",
+        cni_bin_dirs=PLUGIN_DIRS,
+        instance=config.instance,
+        host_resolv_conf=config.resolv_conf,
+    )
+
+
+def node_config(config: ServerConfig, address: str) -> NodeConfig:
+    """What the node room is told."""
+    return NodeConfig(
+        node_name=config.node_name,
+        node_ip=address,
+        data_dir=config.data_dir,
+        cluster_dns=(config.dns_ip,),
+        cluster_domain=config.cluster_domain,
+        cni_conf_dir=config.data_dir / "cni" / "net.d",
+        cni_bin_dir=next((path for path in PLUGIN_DIRS if (path / "bridge").exists()), PLUGIN_DIRS[0]),
+        runtime_endpoint=config.container_runtime_endpoint,
+        static_pods_dir=Path(config.pod_manifest_path) if config.pod_manifest_path else None,
+        labels=dict(label.split("=", 1) for label in config.node_label),
+        taints=tuple(_taint(text) for text in config.node_taint),
+        host_resolv_conf=config.resolv_conf,
+    )
+
+
+def _taint(text: str) -> Taint:
+    """A taint from key=value:effect or key:effect (checked by the configuration)."""
+    rest, _, effect = text.rpartition(":")
+    key, _, value = rest.partition("=")
+    return Taint(key=key, value=value, effect=effect)
