@@ -23,7 +23,6 @@ from edgekube.api import rules
 from edgekube.api.fieldsets import (
     FieldSet,
     difference,
-    in_order,
     intersection,
     of_paths,
     only,
@@ -184,43 +183,48 @@ def track_update(
     `forget`: the request carried an explicit empty list, which clears the record. `owned` overrides `default_filter`.
     """
     live = before if before is not None else schema.empty
+    owned = owned or default_filter(subresource)
+    changes = _changes(live, after, schema, owned)
+    recorded = managed_fields(before) or []
+    if not any(changes) and not forget and (subresource or (managed_fields(after) or recorded) == recorded):
+        return recorded
     entries = _entries_for_update(before, after, subresource, forget)
     if not entries and before is not None:
         return []  # an object that nobody tracks yet stays so until somebody applies
-    entries = _update(
-        live, after, entries, manager, api_version, subresource, now_text, schema, owned or default_filter(subresource)
-    )
+    entries = _update(changes, entries, manager, api_version, subresource, now_text, owned)
     return write_entries(capped(entries))
 
 
 def _entries_for_update(before: Document | None, after: Document, subresource: str, forget: bool) -> Entries:
-    live = read_entries(managed_fields(before)) or {}
+    recorded = managed_fields(before)
+    live = read_entries(recorded, trusted=True) or {}
     if subresource:
         return live
     sent = managed_fields(after)
+    if not forget and (not sent or sent == recorded):
+        return live
     if forget or (sent and len(sent) == 1 and not any(sent[0].values())):
         return {}
     return read_entries(sent) or live
 
 
 def _update(
-    before: Document,
-    after: Document,
+    changes: tuple[FieldSet, FieldSet, FieldSet],
     entries: Entries,
     manager: str,
     api_version: str,
     subresource: str,
     now_text: str,
-    schema: Schema,
     owned: Filter,
 ) -> Entries:
-    removed, modified, added = _changes(before, after, schema, owned)
+    removed, modified, added = changes
     if not (removed or modified or added):
         return entries
     changed = union(modified, added)
+    touched = union(changed, removed)
     kept: Entries = {}
     for identity, entry in entries.items():
-        fields = difference(difference(entry.fields, intersection(entry.fields, changed)), removed)
+        fields = difference(entry.fields, touched)
         if fields:
             kept[identity] = entry if fields is entry.fields else replace(entry, fields=fields)
     mine = difference(owned(changed), _STRIPPED)
@@ -228,7 +232,7 @@ def _update(
         entry = Entry(manager or "unknown", UPDATE, api_version, subresource, mine, now_text)
         if (previous := kept.get(entry.identity)) is not None:
             entry = replace(entry, fields=union(mine, previous.fields))
-        kept[entry.identity] = replace(entry, fields=in_order(entry.fields))
+        kept[entry.identity] = entry
     return kept
 
 
@@ -265,7 +269,8 @@ def apply(
         raise ApiError("failed to decode managed fields", code=500, reason="", details=False)
     bare = without_managed_fields(base)
     if not entries and live is not None:
-        entries = _update(schema.empty, bare, {}, BEFORE_FIRST_APPLY, api_version, subresource, now_text, schema, owned)
+        changes = _changes(schema.empty, bare, schema, owned)
+        entries = _update(changes, {}, BEFORE_FIRST_APPLY, api_version, subresource, now_text, owned)
     attempt = _Attempt(bare, applied, entries, manager, api_version, subresource, schema, owned)
     merged, kept, conflicts = attempt.outcome()
     if conflicts and not force:
@@ -277,7 +282,7 @@ def apply(
         fields = difference(mine.fields, _STRIPPED)
         if fields:
             time = now_text if merged != bare else mine.time
-            kept[attempt.identity] = replace(mine, fields=in_order(fields), time=time)
+            kept[attempt.identity] = replace(mine, fields=fields, time=time)
         else:
             del kept[attempt.identity]
     result = with_managed_fields(merged, write_entries(kept))
@@ -319,13 +324,14 @@ class _Attempt:
             merged = _pruned(merged, entries, last.fields, node)
         removed, modified, added = _changes(self.live, merged, self.schema, self.owned)
         changed = union(modified, added)
+        touched = union(changed, removed)
         conflicts = {}
         for identity, entry in list(entries.items()):
             if identity == self.identity:
                 continue
             if contested := intersection(entry.fields, changed):
                 conflicts[identity] = contested
-            fields = difference(difference(entry.fields, contested), removed)
+            fields = difference(entry.fields, touched)
             if not fields:
                 del entries[identity]
             elif fields is not entry.fields:
@@ -338,9 +344,11 @@ class _Attempt:
 def _pruned(merged: Document, entries: Entries, last: FieldSet, node: Node) -> Document:
     """`merged` without what the manager applied last time, does not apply now, and nobody else owns."""
     last = with_named(last, node)
+    managed = with_named(merged_fields(*(entry.fields for entry in entries.values())), node)
+    if not difference(last, managed):
+        return merged  # all of it is still wanted by somebody
     everything = with_named(fields_of(merged, node), node)
     without = remove(merged, last, node)
-    managed = with_named(merged_fields(*(entry.fields for entry in entries.values())), node)
     kept = union(with_named(fields_of(_object(without), node), node), managed)
     without = remove(merged, difference(everything, kept), node)  # adds back what somebody owns
     rest = with_named(fields_of(_object(without), node), node)

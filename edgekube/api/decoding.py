@@ -12,6 +12,7 @@ import base64
 import binascii
 import json
 import re
+from itertools import repeat
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -30,6 +31,7 @@ MOST_STRICT_PROBLEMS = 100  # upstream stops collecting there
 _SUMMARY_BYTES = 30
 _TYPE_META = 'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
 _KEY = re.compile(rb'(?<!\\)"[ \t\r\n]*:')
+_ANYTHING = Node(ANY, "interface {}")
 _parse = msgspec.json.Decoder().decode
 
 
@@ -102,49 +104,49 @@ def unknown_and_duplicate_fields(
     `struct_type` None: nothing is unknown (custom resources are pruned by their schema). `data` is the JSON the document was
     parsed from; without it duplicates cannot be seen.
     """
-    node = node_of(struct_type) if struct_type is not None else None
-    if data and len(_KEY.findall(data)) != _count_members(document):
-        pairs = json.loads(data.decode("utf-8", "replace"), object_pairs_hook=_Pairs)
-        return list(dict.fromkeys(_strict_problems(pairs, node)))[:MOST_STRICT_PROBLEMS]
-    if node is None or not _has_unknown(document, node):
-        return []
-    return list(dict.fromkeys(_strict_problems(document, node)))[:MOST_STRICT_PROBLEMS]
+    node = node_of(struct_type) if struct_type is not None else _ANYTHING
+    try:
+        count = _count_members(document, node)
+        if not data or count == _count_keys(data):
+            return []
+    except _Unknown:
+        pass
+    written = json.loads(data.decode("utf-8", "replace"), object_pairs_hook=_Pairs) if data else document
+    return list(dict.fromkeys(_strict_problems(written, node)))[:MOST_STRICT_PROBLEMS]
+
+
+def _count_keys(data: bytes) -> int:
+    """How many members are written in a JSON text: a quote before a colon ends a key, unless it is escaped."""
+    if data.count(b" :") or data.count(b"\t:") or data.count(b"\n:") or data.count(b"\r:"):
+        return len(_KEY.findall(data))
+    return data.count(b'":') - data.count(b'\\":')
+
+
+class _Unknown(Exception):
+    """A member that its struct does not have."""
 
 
 class _Pairs(list[tuple[str, Any]]):
     """An object whose members are kept as they were written, repeated ones too."""
 
 
-def _count_members(value: Any) -> int:
-    if isinstance(value, dict):
-        count = len(value)
-        for item in value.values():
-            if item.__class__ is dict or item.__class__ is list:
-                count += _count_members(item)
-        return count
-    count = 0
-    for item in value:
+def _count_members(value: Any, node: Node) -> int:
+    """How many members all objects have together. Raises _Unknown for one that its struct does not have."""
+    element = node.element or _ANYTHING
+    if value.__class__ is list:
+        count, items = 0, zip(value, repeat(element), strict=False)
+    else:
+        count, members = len(value), node.members
+        if members is None:
+            items = zip(value.values(), repeat(element), strict=False)
+        elif value.keys() <= members.keys():
+            items = zip(value.values(), map(members.__getitem__, value), strict=True)
+        else:
+            raise _Unknown
+    for item, below in items:
         if item.__class__ is dict or item.__class__ is list:
-            count += _count_members(item)
+            count += _count_members(item, below)
     return count
-
-
-def _has_unknown(value: Any, node: Node) -> bool:
-    if node.kind == STRUCT:
-        members = node.members
-        if value.__class__ is not dict or members is None:
-            return False
-        if not value.keys() <= members.keys():
-            return True
-        nested = node.nested
-        for name, item in value.items():
-            if item and (below := nested.get(name)) is not None and _has_unknown(item, below):
-                return True
-        return False
-    element = node.element
-    if element is None or not element.holds_struct or value.__class__ not in (dict, list):
-        return False
-    return any(_has_unknown(item, element) for item in (value.values() if value.__class__ is dict else value))
 
 
 def _strict_problems(value: Any, node: Node | None, path: str = "") -> list[str]:

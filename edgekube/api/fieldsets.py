@@ -64,21 +64,36 @@ def _children(below: FieldSet) -> FieldSet:
 
 
 def difference(left: FieldSet, right: FieldSet) -> FieldSet:
-    """The paths of `left` that are not in `right`; a path's children stay when only the path itself is in `right`."""
-    if not right or not left:
-        return left
-    if left.keys().isdisjoint(right):
+    """The paths of `left` that are not in `right`; a path's children stay when only the path itself is in `right`.
+
+    `left` itself is returned when nothing of it is in `right`.
+    """
+    if not right or not left or left.keys().isdisjoint(right):
         return left
     out: FieldSet = {}
+    same = True
     for element, mine in left.items():
         theirs = right.get(element)
         if theirs is None:
             out[element] = mine
-        elif element != MEMBER:
-            rest = made(is_member(mine) and not is_member(theirs), difference(_children(mine), _children(theirs)))
-            if rest is not None:
-                out[element] = rest
-    return out
+            continue
+        if element == MEMBER:
+            same = False
+            continue
+        rest: FieldSet | None
+        if not mine:
+            rest = mine if theirs and MEMBER not in theirs else None
+        elif not theirs:
+            rest = _children(mine) if MEMBER in mine else mine
+        else:
+            rest = difference(mine, theirs) or None
+            if rest is not None and len(rest) == 1 and MEMBER in rest:
+                rest = _LEAF
+        if rest is not mine:
+            same = False
+        if rest is not None:
+            out[element] = rest
+    return left if same else out
 
 
 def without_below(left: FieldSet, right: FieldSet) -> FieldSet:
@@ -146,13 +161,6 @@ def has(fields: FieldSet, path: tuple[str, ...]) -> bool:
         if below is None:
             return False
     return is_member(below)
-
-
-def in_order(fields: FieldSet) -> FieldSet:
-    """The same set with its elements as upstream orders them."""
-    if len(fields) < 2 and not any(fields.values()):
-        return fields
-    return {element: in_order(fields[element]) for element in sorted(fields, key=_rank)}
 
 
 def _rank(element: str) -> tuple[int, str]:

@@ -106,13 +106,15 @@ def compare(old: Any, new: Any, node: Node) -> tuple[FieldSet, FieldSet, FieldSe
 
 
 def _compare(old: Any, new: Any, node: Node) -> _Comparison:
-    if old is not ABSENT and new is not ABSENT and old == new:
+    if old is ABSENT:
+        return None, None, _whole(new, node)
+    if new is ABSENT:
+        return _whole(old, node), None, None
+    if old == new:
         return _NOTHING
     shape = _shape(new if new is not ABSENT and new is not None else old, node)
     if shape == "leaf" or _is_atomic(node) or not (old or new):
-        if old is ABSENT:
-            return (None, None, _LEAF)
-        return (_LEAF, None, None) if new is ABSENT else (None, _LEAF, None)
+        return (None, _LEAF, None)
     if shape == "map":
         if not isinstance(old or {}, dict) or not isinstance(new or {}, dict):
             return (None, _LEAF, None)
@@ -123,11 +125,27 @@ def _compare(old: Any, new: Any, node: Node) -> _Comparison:
         if not isinstance(old or [], list) or not isinstance(new or [], list):
             return (None, _LEAF, None)
         removed, modified, added = _compare_lists(old or [], new or [], node)
-    if old is ABSENT:
-        return removed or None, modified or None, made(True, added)
-    if new is ABSENT:
-        return made(True, removed), modified or None, added or None
     return removed or None, modified or None, added or None
+
+
+def _whole(value: Any, node: Node) -> FieldSet:
+    """Everything at and below a value that has come or gone as a whole."""
+    if not value or node.kind == SCALAR or _is_atomic(node):
+        return _LEAF
+    inner = node.element or _UNTYPED
+    if value.__class__ is dict and node.kind != LIST:
+        members = node.members
+        if members is None:
+            return {MEMBER: _LEAF, **{f"f:{name}": _whole(item, inner) for name, item in value.items()}}
+        if node.nulls:
+            value = _with_nulls(value, node)
+        return {MEMBER: _LEAF, **{f"f:{name}": _whole(item, members.get(name, inner)) for name, item in value.items()}}
+    if value.__class__ is list and node.kind == LIST:
+        out: FieldSet = {MEMBER: _LEAF}
+        for element, items in _indexed(value, node).items():
+            out[element] = _whole(items[0], inner) if len(items) == 1 else _LEAF
+        return out
+    return _LEAF
 
 
 def _with_nulls(value: Any, node: Node) -> Any:
@@ -173,11 +191,11 @@ def _compare_lists(old: list[Any], new: list[Any], node: Node) -> tuple[FieldSet
         elif len(mine) > 1 and len(theirs) > 1:
             result = _NOTHING if mine == theirs else (None, _LEAF, None)
         elif len(mine) > 1:
-            _, modified, added = _compare(ABSENT, theirs[0], element_node) if theirs else _NOTHING
-            result = (_LEAF, modified, added)
+            added = _whole(theirs[0], element_node) if theirs else None
+            result = (_LEAF, None, added)
         else:
-            removed, modified, _ = _compare(mine[0], ABSENT, element_node) if mine else _NOTHING
-            result = (removed, modified, _LEAF)
+            removed = _whole(mine[0], element_node) if mine else None
+            result = (removed, None, _LEAF)
         _note(sets, element, result)
     return sets
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edgekube.api.fieldsets import FieldSet, difference, has, in_order, of_paths, union, well_formed
+from edgekube.api.fieldsets import FieldSet, difference, has, of_paths, union, well_formed
 
 APPLY, UPDATE = "Apply", "Update"
 ANCIENT_CHANGES = "ancient-changes"
@@ -52,8 +52,8 @@ class Entry:
 Entries = dict[tuple[str, str, str, str], Entry]
 
 
-def read_entries(documents: Sequence[Document] | None) -> Entries | None:
-    """The entries of `metadata.managedFields`; None if they are not readable."""
+def read_entries(documents: Sequence[Document] | None, trusted: bool = False) -> Entries | None:
+    """The entries of `metadata.managedFields`; None if they are not readable. `trusted`: they are our own."""
     entries: Entries = {}
     for document in documents or ():
         fields = document.get("fieldsV1") or {}
@@ -64,7 +64,7 @@ def read_entries(documents: Sequence[Document] | None) -> Entries | None:
             or document.get("fieldsType") != "FieldsV1"
         ):
             return None
-        if not well_formed(fields):
+        if not trusted and not well_formed(fields):
             return None
         entry = Entry(
             document.get("manager") or "",
@@ -142,7 +142,7 @@ def capped(entries: Entries) -> Entries:
         if there is None:
             there = kept.pop(oldest.identity)
         kept.pop(entry.identity, None)
-        kept[bucket.identity] = replace(bucket, fields=in_order(union(entry.fields, there.fields)))
+        kept[bucket.identity] = replace(bucket, fields=union(entry.fields, there.fields))
         surplus -= 1
     return kept
 

@@ -70,16 +70,6 @@ class Node:
         return _members(self._struct) if self._struct is not None else None
 
     @cached_property
-    def nested(self) -> dict[str, Node]:
-        """The members below which there are structs, for walks that look for unknown names only."""
-        return {name: node for name, node in (self.members or {}).items() if node.holds_struct}
-
-    @cached_property
-    def holds_struct(self) -> bool:
-        """Whether a struct can stand here or in the elements."""
-        return self.kind == STRUCT or (self.element is not None and self.element.holds_struct)
-
-    @cached_property
     def nulls(self) -> tuple[str, ...]:
         """Members that Go writes as null when they are empty."""
         return tuple(name for name, node in (self.members or {}).items() if node.null_by_default)
