@@ -156,7 +156,7 @@ async def _get_once(url: str, headers: Sequence[HTTPHeader]) -> tuple[int, str, 
         while len(body) < OUTPUT_LIMIT_BYTES:
             event = connection.next_event()
             if event is h11.NEED_DATA:
-                connection.receive_data(await stream.receive_some(OUTPUT_LIMIT_BYTES))
+                connection.receive_data(bytes(await stream.receive_some(OUTPUT_LIMIT_BYTES)))
             elif isinstance(event, h11.Response):
                 status = event.status_code
                 location = next((v.decode() for k, v in event.headers if k == b"location"), "")

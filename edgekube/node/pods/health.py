@@ -54,15 +54,17 @@ class Watching:
     health: dict[str, Health] = field(default_factory=dict)
     _scopes: dict[str, trio.CancelScope] = field(default_factory=dict)
 
-    def watch(self, container: AnyContainer, detail: ContainerDetail, ip: str, *, known_started: bool) -> None:
-        """Begin probing a running container, once. `known_started`: it had started when we last told the API."""
+    def watch(
+        self, container: AnyContainer, detail: ContainerDetail, ip: str, *, known_started: bool, known_ready: bool
+    ) -> None:
+        """Begin probing a running container, once. `known_...`: what we told the API of it before a restart of ours."""
         if detail.id in self._scopes:
             return
         if not (container.liveness_probe or container.readiness_probe or container.startup_probe):
             return
         self._scopes[detail.id] = trio.CancelScope()
         started = True if container.startup_probe is None or known_started else None
-        self.health[detail.id] = Health(started=started, ready=False if container.readiness_probe else None)
+        self.health[detail.id] = Health(started=started, ready=known_ready if container.readiness_probe else None)
         self.nursery.start_soon(self._all, container, detail, ip)
 
     def keep_only(self, container_ids: set[str]) -> None:

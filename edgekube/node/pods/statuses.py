@@ -1,0 +1,155 @@
+"""Publishing pod statuses: only when something changed, the newest only, and again until the API has it.
+
+One task writes for all pods; a pod that changes faster than the API answers is written once with its last state. Conditions of
+others are kept. Also deletes pods whose end was published. Knows nothing of containers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+import trio
+
+from edgekube.client.interface import Client
+from edgekube.errors import ApiError, Conflict, ConnectionFailed, NotFound
+from edgekube.kinds.core import pod as pod_kind
+from edgekube.kinds.core.pod import Pod
+from edgekube.kinds.core.podstatus import PodCondition, PodStatus
+from edgekube.node.pods.status import OWN_CONDITIONS
+
+PAUSE_AFTER_FAILURE_S = 1.0
+LONGEST_PAUSE_S = 30.0
+ATTEMPTS_ON_CONFLICT = 5
+
+log = logging.getLogger("edgekube.node.status")
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    namespace: str
+    name: str
+    uid: str
+    status: PodStatus | None  # None: delete the object
+
+
+class StatusWriter:
+    """`publish` and `delete` never block; `run` writes. `current(namespace, name)` is the pod as the API last showed it."""
+
+    def __init__(self, client: Client, current: Callable[[str, str], Pod | None]) -> None:
+        self._client, self._current = client, current
+        self._waiting: dict[str, _Wanted] = {}
+        self._told: dict[str, PodStatus] = {}
+        self._news = trio.Event()
+        self._settled: dict[str, trio.Event] = {}
+
+    def publish(self, pod: Pod, status: PodStatus) -> None:
+        """Make the API show this status of the pod (by uid; a pod reborn under the name is left alone)."""
+        uid = pod.metadata.uid
+        if self._told.get(uid) == status:
+            return
+        self._told[uid] = status
+        self._want(_Wanted(pod.metadata.namespace, pod.metadata.name, uid, status))
+
+    def delete(self, pod: Pod) -> None:
+        """Delete the object for good: everything of it has stopped, and its last status was published."""
+        self._want(_Wanted(pod.metadata.namespace, pod.metadata.name, pod.metadata.uid, None))
+
+    def forget(self, uid: str) -> None:
+        """A pod is gone."""
+        self._told.pop(uid, None)
+        self._waiting.pop(uid, None)
+        if (settled := self._settled.pop(uid, None)) is not None:
+            settled.set()
+
+    async def written(self, uid: str) -> None:
+        """Until nothing of this pod waits to be written."""
+        if uid in self._settled:
+            await self._settled[uid].wait()
+
+    def _want(self, wanted: _Wanted) -> None:
+        self._waiting[wanted.uid] = wanted
+        self._settled.setdefault(wanted.uid, trio.Event())
+        self._news.set()
+
+    async def run(self) -> None:
+        """Write for ever."""
+        pause_s = PAUSE_AFTER_FAILURE_S
+        while True:
+            await self._news.wait()
+            self._news = trio.Event()
+            for uid in list(self._waiting):
+                wanted = self._waiting.get(uid)
+                if wanted is None:
+                    continue
+                try:
+                    await self._write(wanted)
+                except (ApiError, ConnectionFailed) as error:
+                    log.info("status of %s/%s: %s", wanted.namespace, wanted.name, error)
+                    self._news.set()
+                    await trio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                    continue
+                pause_s = PAUSE_AFTER_FAILURE_S
+                if self._waiting.get(uid) is wanted:
+                    del self._waiting[uid]
+                    if (settled := self._settled.pop(uid, None)) is not None:
+                        settled.set()
+
+    async def _write(self, wanted: _Wanted) -> None:
+        if wanted.status is None:
+            try:
+                await self._client.delete(pod_kind.KIND, wanted.name, wanted.namespace, uid=wanted.uid, grace_s=0)
+            except (NotFound, Conflict):
+                pass  # gone, or another pod has the name by now
+            return
+        live = self._current(wanted.namespace, wanted.name)
+        for _ in range(ATTEMPTS_ON_CONFLICT):
+            try:
+                if live is None or live.metadata.uid != wanted.uid:
+                    live = await self._client.get(pod_kind.KIND, wanted.name, wanted.namespace)
+                if live.metadata.uid != wanted.uid:
+                    return
+                merged = merge(live.status, wanted.status)
+                if merged == live.status:
+                    return
+                await self._client.update(
+                    pod_kind.KIND, msgspec.structs.replace(live, status=merged), subresource="status"
+                )
+                return
+            except NotFound:
+                return
+            except Conflict:
+                live = None
+        raise Conflict(f"status of pod {wanted.name!r} keeps changing under us")
+
+
+def merge(live: PodStatus, ours: PodStatus) -> PodStatus:
+    """Our status with what others own of the live one: their conditions, and moments we only see second-hand."""
+    before = {condition.type: condition for condition in live.conditions}
+    mine = [
+        _steady(condition, before.get(condition.type))
+        for condition in ours.conditions
+        if condition.type in OWN_CONDITIONS
+    ]
+    others = [condition for condition in live.conditions if condition.type not in OWN_CONDITIONS]
+    return msgspec.structs.replace(
+        ours,
+        conditions=mine + others,
+        start_time=live.start_time or ours.start_time,
+        nominated_node_name=live.nominated_node_name,
+        resource_claim_statuses=live.resource_claim_statuses,
+        resize=live.resize,
+        qos_class=live.qos_class or ours.qos_class,
+    )
+
+
+def _steady(ours: PodCondition, live: PodCondition | None) -> PodCondition:
+    """A condition that did not turn keeps the moment it last did."""
+    if live is None or live.status != ours.status:
+        return ours
+    return msgspec.structs.replace(
+        ours, last_transition_time=live.last_transition_time, last_probe_time=live.last_probe_time
+    )

@@ -1,0 +1,209 @@
+"""The node role: a runtime, a Node object, and a worker per pod. `run_node` is what `app` starts.
+
+Order: runtime up, registered, image archives in, then pods. Leaving stops containerd (when it is ours) and nothing else: pods run on
+and are found again by the next start.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import trio
+
+from edgekube.client.follow import Cache, follow
+from edgekube.client.interface import Client
+from edgekube.clock import Clock
+from edgekube.kinds.core import pod as pod_kind
+from edgekube.kinds.core import service as service_kind
+from edgekube.kinds.core.node import NodeStatus
+from edgekube.kinds.core.pod import Pod
+from edgekube.kinds.core.service import Service
+from edgekube.net.grpc import RpcFailed
+from edgekube.net.nodegate import NodeGate
+from edgekube.node import archives, cgroups, machine
+from edgekube.node.config import NodeConfig
+from edgekube.node.garbage import ImageCollector
+from edgekube.node.gate import Gate
+from edgekube.node.images import ImageKeeper
+from edgekube.node.machine import Machine, disk_figures, memory_figures
+from edgekube.node.objects import ReferredObjects
+from edgekube.node.pods.health import asking
+from edgekube.node.pods.manager import Manager
+from edgekube.node.pods.names import Dns, parse_resolv_conf
+from edgekube.node.pods.statuses import StatusWriter
+from edgekube.node.pods.tools import Tools
+from edgekube.node.registration import Registration, Vitals, allocatable, describe
+from edgekube.node.runtime.containerd import ContainerdConfig, keep_containerd
+from edgekube.node.runtime.cri import Image, Runtime, Version
+from edgekube.node.tokens import TokenKeeper
+from edgekube.reconcile.events import Recorder
+
+log = logging.getLogger("edgekube.node")
+
+
+async def run_node(
+    client: Client,
+    clock: Clock,
+    config: NodeConfig,
+    *,
+    task_status: trio.TaskStatus[NodeGate] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Be a node until cancelled; hands back its gate when it is registered and its pods are being kept.
+
+    Raises EnvironmentError_ when no container runtime can be had.
+    """
+    for directory in (config.root, config.pods_dir, config.logs):
+        directory.mkdir(parents=True, exist_ok=True)
+    os.chmod(config.pods_dir, 0o750)
+    async with trio.open_nursery() as nursery:
+        runtime: Runtime = await nursery.start(_runtime, config)
+        await _run_with(client, clock, config, runtime, nursery, task_status)
+
+
+async def _runtime(config: NodeConfig, *, task_status: trio.TaskStatus[Runtime]) -> None:
+    """Our own containerd, or the one we were pointed at."""
+    if not config.runtime_endpoint:
+        await keep_containerd(own_containerd(config), task_status=task_status)
+        return
+    runtime = Runtime(config.runtime_endpoint)
+    try:
+        pause_s = 0.2
+        while True:
+            try:
+                await runtime.version()
+                break
+            except RpcFailed as failed:
+                log.warning("container runtime %s: %s", config.runtime_endpoint, failed.message)
+                await trio.sleep(pause_s)
+                pause_s = min(2 * pause_s, 5.0)
+        task_status.started(runtime)
+        await trio.sleep_forever()
+    finally:
+        runtime.close()
+
+
+def own_containerd(config: NodeConfig) -> ContainerdConfig:
+    """Where our containerd lives."""
+    return ContainerdConfig(
+        root=config.root / "containerd",
+        state=config.state,
+        cni_conf_dir=str(config.cni_conf_dir),
+        cni_bin_dir=str(config.cni_bin_dir),
+        binary=config.containerd,
+        registry_hosts_dir=str(config.registry_hosts_dir) if config.registry_hosts_dir else "",
+    )
+
+
+class _Look:
+    """The node's status, looked up afresh each time; the list of images is asked for only when their number changed."""
+
+    def __init__(self, config: NodeConfig, seen: Machine, runtime: Runtime, version: Version, clock: Clock) -> None:
+        self._config, self._machine, self._runtime = config, seen, runtime
+        self._version, self._clock = version, clock
+        self._images: list[Image] = []
+
+    async def __call__(self, last: NodeStatus) -> NodeStatus:
+        vitals = await self._vitals()
+        now = self._clock.now()
+        return describe(self._config, self._machine, self._version, vitals, self._images, last, now)
+
+    async def _vitals(self) -> Vitals:
+        size, free, _, _ = disk_figures(self._config.data_dir)
+        available = memory_figures().get("MemAvailable", 1 << 62)
+        try:
+            told = await self._runtime.conditions()
+            self._images = await self._runtime.images()
+        except RpcFailed as failed:
+            trouble = f"container runtime is down: {failed.message}"
+            return Vitals(runtime_trouble=trouble, memory_available=available, disk_available=free, disk_size=size)
+        runtime_ready, runtime_why = told.get("RuntimeReady", (True, ""))
+        network_ready, network_why = told.get("NetworkReady", (True, ""))
+        network_words = f"container runtime network not ready: NetworkReady=false {network_why}"
+        return Vitals(
+            runtime_trouble="" if runtime_ready else f"container runtime not ready: {runtime_why}",
+            network_trouble="" if network_ready else network_words,
+            memory_available=available,
+            disk_available=free,
+            disk_size=size,
+        )
+
+
+async def _run_with(
+    client: Client,
+    clock: Clock,
+    config: NodeConfig,
+    runtime: Runtime,
+    nursery: trio.Nursery,
+    task_status: trio.TaskStatus[NodeGate],
+) -> None:
+    seen = machine.look(config.data_dir)
+    registration = Registration(
+        client, clock, config, seen, _Look(config, seen, runtime, await runtime.version(), clock)
+    )
+    pods: Cache[Pod] = Cache()
+    services: Cache[Service] = Cache()
+    recorder = Recorder(client, clock)
+    woken: list[Manager] = []
+    objects = ReferredObjects(client, nursery, lambda uids: woken[0].wake_users(uids))
+    tools = Tools(
+        config=config,
+        client=client,
+        clock=clock,
+        runtime=runtime,
+        images=ImageKeeper(runtime, lambda: clock.now().timestamp()),
+        objects=objects,
+        tokens=TokenKeeper(client, clock),
+        recorder=recorder,
+        statuses=StatusWriter(client, pods.get),
+        ask=asking(runtime),
+        services=lambda: services.list(),
+        host_dns=lambda: _host_dns(config),
+        allocatable={name: str(amount) for name, amount in allocatable(config, seen).items()},
+        memory_capacity=seen.memory,
+        cgroup_v2=cgroups.is_v2(),
+    )
+    manager = Manager(tools, nursery, pods)
+    woken.append(manager)
+    _prepare_cgroups()
+    if not config.runtime_endpoint:
+        await archives.import_all(runtime, str(own_containerd(config).socket), config.images_dir, config.root)
+    nursery.start_soon(recorder.run)
+    nursery.start_soon(tools.statuses.run)
+    nursery.start_soon(manager.keep_static)  # static pods ask nobody, not even a server that is not there yet
+    nursery.start_soon(manager.follow_events)
+    node = await registration.register()
+    manager.node_uid = node.metadata.uid
+    nursery.start_soon(registration.keep_lease)
+    nursery.start_soon(registration.keep_reporting)
+    await nursery.start(lambda task_status: follow(client, service_kind.KIND, services, task_status=task_status))
+    await nursery.start(
+        lambda task_status: follow(
+            client,
+            pod_kind.KIND,
+            pods,
+            on_change=manager.take,
+            fields=f"spec.nodeName={config.node_name}",
+            task_status=task_status,
+        )
+    )
+    for task in (manager.relist, manager.housekeep, manager.rotate_logs):
+        nursery.start_soon(task)
+    nursery.start_soon(ImageCollector(runtime, clock, config.data_dir).run)
+    task_status.started(Gate(manager))
+
+
+def _prepare_cgroups() -> None:
+    try:
+        cgroups.prepare()
+    except OSError as error:
+        log.warning("cgroups of pods cannot be prepared: %s", error)
+    if not cgroups.has_memory():
+        log.warning("this kernel has no memory cgroup controller: memory limits of pods are not kept")
+
+
+def _host_dns(config: NodeConfig) -> Dns:
+    try:
+        return parse_resolv_conf(config.host_resolv_conf.read_text(errors="replace"))
+    except OSError:
+        return Dns()
