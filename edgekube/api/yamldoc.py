@@ -47,7 +47,7 @@ class _Reading:
 def parse_yaml(data: bytes) -> tuple[Any, list[str]]:
     """The JSON value of the first document, members sorted, and a message for each key given twice (the last one counts).
 
-    Raises YamlError: `error converting YAML to JSON: yaml: line 1: ...`.
+    Raises YamlError: `yaml: line 1: ...`; callers put "error converting YAML to JSON: " before it where upstream does.
     """
     import yaml
 
@@ -55,10 +55,10 @@ def parse_yaml(data: bytes) -> tuple[Any, list[str]]:
     try:
         node = loader.get_node() if loader.check_node() else None
     except yaml.reader.ReaderError as error:
-        raise YamlError(f"error converting YAML to JSON: yaml: {error.reason}") from None
+        raise YamlError(f"yaml: {error.reason}") from None
     except yaml.MarkedYAMLError as error:
         scanner = isinstance(error, yaml.scanner.ScannerError)
-        raise YamlError(f"error converting YAML to JSON: yaml: {_where(error, scanner)}{error.problem}") from None
+        raise YamlError(f"yaml: {_where(error, scanner)}{error.problem}") from None
     finally:
         loader.dispose()
     reading = _Reading()
@@ -97,11 +97,11 @@ def _where(error: Any, scanner: bool) -> str:
 def _value(node: Any, reading: _Reading) -> Any:
     reading.nodes += 1
     if reading.nodes > MOST_ALIASED_NODES:
-        raise YamlError("error converting YAML to JSON: yaml: document contains excessive aliasing")
+        raise YamlError("yaml: document contains excessive aliasing")
     if node.id == "scalar":
         return _scalar(node)
     if id(node) in reading.open:
-        raise YamlError("error converting YAML to JSON: yaml: anchor contains itself")
+        raise YamlError("yaml: anchor contains itself")
     reading.open.add(id(node))
     try:
         if node.id == "sequence":
@@ -116,7 +116,7 @@ def _mapping(node: Any, reading: _Reading) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for key_node, value_node in node.value:
         if key_node.id != "scalar":
-            raise YamlError("error converting YAML to JSON: yaml: invalid map key: map or sequence")
+            raise YamlError("yaml: invalid map key: map or sequence")
         if key_node.value == "<<" and not key_node.style:
             merged = {**_merge(value_node, reading), **merged}
             continue
@@ -134,9 +134,7 @@ def _merge(node: Any, reading: _Reading) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for part in reversed(parts):
         if not isinstance(part, dict):
-            raise YamlError(
-                "error converting YAML to JSON: yaml: map merge requires map or sequence of maps as the value"
-            )
+            raise YamlError("yaml: map merge requires map or sequence of maps as the value")
         out.update(part)
     return out
 
@@ -145,7 +143,7 @@ def _key(value: Any) -> str:
     if isinstance(value, str):
         return value
     if value is None:
-        raise YamlError("error converting YAML to JSON: unsupported map key of type: nil")
+        raise YamlError("unsupported map key of type: nil")
     return rules.go_value(value)
 
 
@@ -162,7 +160,7 @@ def _binary(text: str) -> str:
     try:
         return base64.b64decode(text).decode("utf-8", "replace")
     except ValueError:
-        raise YamlError("error converting YAML to JSON: yaml: !!binary value contains invalid base64 data") from None
+        raise YamlError("yaml: !!binary value contains invalid base64 data") from None
 
 
 def plain(text: str) -> Any:
