@@ -88,14 +88,14 @@ def _read_yaml(kind: Kind[Any], data: bytes, context: Context) -> Document:
     from edgekube.api import yamldoc
 
     try:
-        document, problems = yamldoc.load(data)
+        document, repeated = yamldoc.parse_yaml(data)
     except ValueError as problem:
         raise decoding.unrecognized(
             kind.name, f"couldn't get version/kind; json parse error: {problem}", data
         ) from None
     document = decoding.parse_object(msgspec.json.encode(document), kind.name)
     check_kind(kind, document)
-    check_fields(kind, document, b"", context, problems)
+    check_fields(kind, document, b"", context, repeated)
     return document
 
 

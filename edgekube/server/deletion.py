@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from edgekube import errors
 from edgekube.api.kind import Kind
 from edgekube.api.meta import DeleteOptions, ObjectMeta, format_time, parse_time
 from edgekube.clock import Clock
@@ -260,6 +261,6 @@ class Deleter:
             meta = document_of(value)["metadata"]
             try:
                 await self.delete(kind, meta.get("namespace", ""), meta["name"], replace(options), context)
-            except answers.errors.NotFound:
+            except errors.NotFound:
                 continue
         return list(page.values), page.revision

@@ -215,9 +215,8 @@ class Documents:
     def missing(self, path: str) -> Answer:
         """The answer where a whole group or version is unknown. Raises NotFound within the core group."""
         parts = path.strip("/").split("/")
-        if parts[0] == "api" or (len(parts) > 1 and self._kinds.has_group(parts[1])):
-            if parts[0] == "api" or len(parts) > 2:
-                raise answers.no_such_resource()
+        if parts[0] == "api" or (len(parts) > 2 and self._kinds.has_group(parts[1])):
+            raise answers.no_such_resource()
         return PAGE_NOT_FOUND
 
     def _healthy(self, request: Request, endpoint: str, name: str) -> Answer:

@@ -51,7 +51,7 @@ def ranges(accept: str) -> list[Range]:
         media, *rest = (part.strip() for part in entry.split(";"))
         if not media:
             continue
-        params = dict(part.split("=", 1) if "=" in part else (part, "") for part in rest if part)
+        params = {part.partition("=")[0]: part.partition("=")[2] for part in rest if part}
         try:
             quality = float(params.pop("q", 1))
         except ValueError:

@@ -54,7 +54,7 @@ def read_apply(data: bytes) -> Document:
         from edgekube.api import yamldoc
 
         try:
-            document, _ = yamldoc.load(data)
+            document, _ = yamldoc.parse_yaml(data)
         except ValueError as problem:
             raise errors.BadRequest(f"error decoding YAML: error converting YAML to JSON: {problem}") from None
     if document is None:

@@ -6,6 +6,7 @@ Streams of a watch are written here too. Source: k8s.io/apiserver pkg/endpoints/
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from edgekube.net.exchange import Exchange, Request
 from edgekube.server import answers, bodies, negotiation, options, patches
 from edgekube.server.bodies import JSON, PROTOBUF, YAML, Document
 from edgekube.server.context import Context, User
+from edgekube.server.listing import Page
 from edgekube.server.negotiation import Form
 from edgekube.server.paths import Asked
 from edgekube.server.registry import Patch, Registry
@@ -210,7 +212,7 @@ class Resources:
         selected = options.list_options(kind, request.query)
         wanted, context = read_delete_options(request, body), Context(user=user)
         values, revision = await self.registry.delete_collection(kind, target.namespace, selected, wanted, context)
-        page = negotiation.Page(values, revision)
+        page = Page(values, revision)
         shaped = negotiation.shaped_list(kind, form, page, self.include(request), self._now())
         return Answer(200, negotiation.encode(form.media, kind, shaped), form.media), context
 
@@ -219,8 +221,9 @@ class Resources:
         request = exchange.request
         form = self.form(kind, request, watching=True)
         chosen = options.list_options(kind, request.query, watch=True)
-        if asked.name and asked.watch_path:
-            chosen = msgspec.structs.replace(chosen) if isinstance(chosen, msgspec.Struct) else chosen
+        if asked.name:
+            fields = options.fields(kind, f"metadata.name={asked.name}")
+            chosen = dataclasses.replace(chosen, fields=fields)
         writer = _EventWriter(self, kind, form, self.include(request) if form.shape else "Metadata")
         media = writer.content_type
         failure: errors.ApiError | None = None
@@ -289,7 +292,7 @@ def read_delete_options(request: Request, body: bytes) -> DeleteOptions:
     elif media == YAML:
         from edgekube.api import yamldoc
 
-        document, _ = yamldoc.load(body)
+        document, _ = yamldoc.parse_yaml(body)
     elif media == PROTOBUF:
         from edgekube.wire import k8s_protobuf
 

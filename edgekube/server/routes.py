@@ -99,6 +99,8 @@ class Routes:
             return await self._send(exchange, self._documents.missing(asked.path), headers)
         kind = self._resources.kind_of(asked)
         self._resources.check_method(kind, asked, request.method)
+        if kind.deprecation:
+            headers.append(("Warning", f"299 - {quoted(kind.deprecation)}"))
         if asked.verb == "watch":
             await self._resources.watch(asked, kind, exchange, headers)
             return 200
@@ -142,10 +144,10 @@ class Routes:
         if answer.media:
             all_headers.append(("Content-Type", answer.media))
         all_headers += answer.headers
-        if len(body) >= GZIP_FROM_BYTES and "content-encoding" not in own:
-            if "gzip" in exchange.request.header("accept-encoding"):
-                body = await compressed(body)
-                all_headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
+        large = len(body) >= GZIP_FROM_BYTES and "content-encoding" not in own
+        if large and "gzip" in exchange.request.header("accept-encoding"):
+            body = await compressed(body)
+            all_headers += [("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")]
         await exchange.respond(answer.status, all_headers, body)
         return answer.status
 
@@ -212,10 +214,7 @@ def forbidden(attributes: Attributes, reason: str) -> errors.Forbidden:
     resource = attributes.resource + (f"/{attributes.subresource}" if attributes.subresource else "")
     of = f"{attributes.resource}.{attributes.group}" if attributes.group else attributes.resource
     named = f' "{attributes.name}"' if attributes.name else ""
-    if attributes.namespace:
-        scope = f'in the namespace "{attributes.namespace}"'
-    else:
-        scope = "at the cluster scope"
+    scope = f'in the namespace "{attributes.namespace}"' if attributes.namespace else "at the cluster scope"
     return errors.Forbidden(
         f'{of}{named} is forbidden: User "{user}" cannot {verb} resource "{resource}" in API group "{attributes.group}"'
         f" {scope}{why}",

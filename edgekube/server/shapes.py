@@ -16,15 +16,13 @@ from edgekube.api.kind import Kind
 
 Shape = Callable[[Any, Any], Any]
 
-# Kinds whose objects may be born with a status: the node agent registers itself with one.
-STATUS_ON_CREATE = frozenset({"/nodes"})
 # Kinds whose status writes leave labels as they are.
 LABELS_FIXED_IN_STATUS = frozenset({"apps/deployments", "apiregistration.k8s.io/apiservices"})
 
 
 def reset_for_create(kind: Kind[Any], item: Any) -> Any:
     """The submitted object without a status, where that has its own subresource."""
-    if not kind.has_status or kind.resource in STATUS_ON_CREATE:
+    if not kind.has_status or kind.keeps_status_on_create:
         return item
     return replace(item, status=type(item)().status)
 

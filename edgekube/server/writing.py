@@ -10,7 +10,7 @@ Source: k8s.io/apiserver pkg/endpoints/handlers (create.go, update.go) and pkg/r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,13 +135,14 @@ class Writer:
             kind.prepare_create(item)
             if kind.generation:
                 item.metadata.generation = 1
-        broken = objectmeta.new_object_errors(kind, item.metadata) + kind.rules(item)
-        if broken:
-            raise answers.invalid(kind, item.metadata.name, broken)
-        if first:
-            context.warnings += kind.warnings(item, None)
         stored = False
         try:
+            await self._admission.prepare(review)
+            broken = objectmeta.new_object_errors(kind, item.metadata) + kind.rules(item)
+            if broken:
+                raise answers.invalid(kind, item.metadata.name, broken)
+            if first:
+                context.warnings += kind.warnings(item, None)
             await self._admission.validate(review)
             made = await self._insert(kind, item, context)
             stored = not context.dry_run
@@ -305,14 +306,18 @@ class Writer:
         kind, item, old, context = review.kind, review.item, live.item, review.context
         if not review.subresource:
             kind.prepare_update(item, old)
+        elif review.subresource == "status":
+            kind.prepare_status(item, old)
         if kind.generation and not _same_intent(kind, item, old):
             item.metadata.generation = old.metadata.generation + 1
-        broken = objectmeta.update_errors(kind, item.metadata, old.metadata) + self._update_errors(review, item, old)
-        if broken:
-            raise answers.invalid(kind, item.metadata.name, broken)
-        context.warnings += kind.warnings(item, old) if not review.subresource else []
         stored = False
         try:
+            await self._admission.prepare(review)
+            broken = objectmeta.update_errors(kind, item.metadata, old.metadata)
+            broken += self._update_errors(review, item, old)
+            if broken:
+                raise answers.invalid(kind, item.metadata.name, broken)
+            context.warnings += kind.warnings(item, old) if not review.subresource else []
             await self._admission.validate(review)
             made = await self._replace(kind, item, live, row, context, coalesced=review.subresource == "status")
             stored = not context.dry_run

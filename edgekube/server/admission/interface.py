@@ -57,6 +57,9 @@ class Step:
     async def mutate(self, review: Review, cluster: Cluster) -> None:
         """Change `review.item` in place, or refuse by raising an ApiError."""
 
+    async def prepare(self, review: Review, cluster: Cluster) -> None:
+        """Give the object what only the server can give, after its kind prepared it and before its rules are asked."""
+
     async def validate(self, review: Review, cluster: Cluster) -> None:
         """Refuse by raising an ApiError; `review.item` is final."""
 
@@ -74,6 +77,11 @@ class Chain:
         """First half: changes."""
         for step in self._steps:
             await step.mutate(review, self._cluster)
+
+    async def prepare(self, review: Review) -> None:
+        """What the server gives."""
+        for step in self._steps:
+            await step.prepare(review, self._cluster)
 
     async def validate(self, review: Review) -> None:
         """Second half: refusals."""

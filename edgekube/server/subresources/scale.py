@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from edgekube import errors
-from edgekube.api import applying, patching, selectors
+from edgekube.api import applying, decoding, patching, selectors
 from edgekube.api.kind import Kind
 from edgekube.api.rules import invalid, not_negative
 from edgekube.kinds.autoscaling import scale as types
@@ -136,7 +136,7 @@ class Scale:
 
 def _with_replicas(target: Target, live: Stored[Any], scale: Document) -> Document:
     """The parent with what a Scale asks for. Raises BadRequest, Conflict, Invalid."""
-    wanted = bodies.decoding.decode(KIND, scale)
+    wanted = decoding.decode(KIND, scale)
     name = wanted.metadata.name
     if name and name != target.name:
         raise errors.BadRequest(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
