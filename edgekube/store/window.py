@@ -65,10 +65,18 @@ class Watcher:
         return self._pending.popleft()
 
     def take_nowait(self) -> list[Change]:
-        """Everything that waits, at once (may be nothing)."""
+        """Everything that waits, at once (may be nothing). Raises Compacted."""
+        if self._fallen:
+            raise Compacted(self._window.oldest)
         taken = list(self._pending)
         self._pending.clear()
         return taken
+
+    def restart(self, after: int) -> None:
+        """Go on with the changes after a revision, whatever was missed. Raises Compacted, FutureRevision."""
+        self._pending.clear()
+        self._fallen = False
+        self._window.join(self, self._resource, after)
 
     def progress(self) -> int:
         """The revision up to which everything that concerns this watcher has been taken."""
