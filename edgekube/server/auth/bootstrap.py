@@ -46,7 +46,7 @@ def default_cluster_roles() -> list[ClusterRole]:
     """The default cluster roles; aggregated ones already hold what they gather."""
     facts = [*parse(policy.CLUSTER_ROLES), *parse(policy.CONTROLLER_ROLES, policy.CONTROLLER)]
     made = [_cluster_role(one) for one in facts]
-    for _ in range(2):  # admin gathers edit, which gathers view's sources
+    for _ in range(3):  # admin gathers edit, which gathers view, which gathers its sources
         made = [replace(one, rules=aggregated(one, made)) if one.aggregation_rule else one for one in made]
     return made
 
