@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from edgekube.api.kind import Column, Kind
+from edgekube.api import names, rules
+from edgekube.api.kind import Column, FieldError, Kind
 from edgekube.api.meta import Int32, Object, Struct, list_atomic, zero
+from edgekube.kinds.core import address_rules
 from edgekube.kinds.core.printing import AGE, NAME, NONE, described
 from edgekube.kinds.core.references import ObjectReference
 
@@ -62,6 +64,46 @@ def _addresses(endpoints: Endpoints, _now: str) -> str:
     return f"{listed} + {len(found) - SHOWN_MAX} more..." if len(found) > SHOWN_MAX else listed
 
 
+def broken_rules(endpoints: Endpoints) -> list[FieldError]:
+    """Each subset has addresses other machines can use, and sound ports."""
+    broken: list[FieldError] = []
+    for position, subset in enumerate(endpoints.subsets):
+        at = f"subsets[{position}]"
+        if not subset.addresses and not subset.not_ready_addresses:
+            broken.append(rules.required(at, "must specify `addresses` or `notReadyAddresses`"))
+        for member, addresses in (
+            ("addresses", subset.addresses),
+            ("notReadyAddresses", subset.not_ready_addresses),
+        ):
+            for index, address in enumerate(addresses):
+                broken += _address(f"{at}.{member}[{index}]", address)
+        for index, port in enumerate(subset.ports):
+            broken += _port(f"{at}.ports[{index}]", port, named=len(subset.ports) > 1)
+    return broken
+
+
+def _address(path: str, address: EndpointAddress) -> list[FieldError]:
+    broken = address_rules.ip(f"{path}.ip", address.ip)
+    if address.hostname:
+        broken += rules.each(f"{path}.hostname", address.hostname, names.dns_label(address.hostname))
+    if address.node_name is not None:
+        broken += rules.each(f"{path}.nodeName", address.node_name, names.dns_subdomain(address.node_name))
+    return broken + address_rules.ordinary_ip(f"{path}.ip", address.ip)
+
+
+def _port(path: str, port: EndpointPort, *, named: bool) -> list[FieldError]:
+    broken: list[FieldError] = []
+    if port.name:
+        broken += rules.each(f"{path}.name", port.name, names.dns_label(port.name))
+    elif named:
+        broken.append(rules.required(f"{path}.name"))
+    broken += rules.each(f"{path}.port", port.port, names.port_number(port.port))
+    broken += address_rules.protocol(f"{path}.protocol", port.protocol)
+    if port.app_protocol is not None:
+        broken += rules.each(f"{path}.appProtocol", port.app_protocol, names.qualified_name(port.app_protocol))
+    return broken
+
+
 KIND = Kind(
     type=Endpoints,
     group="",
@@ -75,4 +117,5 @@ KIND = Kind(
     default=default,
     allow_create_on_update=True,
     columns=described("endpoints", NAME, Column("Endpoints", "string", _addresses), AGE),
+    rules=broken_rules,
 )

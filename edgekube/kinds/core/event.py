@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from edgekube.api import names, rules
 from edgekube.api.durations import age
-from edgekube.api.kind import Column, Keeping, Kind
+from edgekube.api.kind import Column, FieldError, Keeping, Kind
 from edgekube.api.meta import Int32, MicroTime, Object, Struct, Time, zero
 from edgekube.kinds.core.printing import NAME, described
 from edgekube.kinds.core.references import ObjectReference
@@ -67,6 +68,45 @@ def _count(event: Event, _now: str) -> int:
     return event.series.count if event.series is not None else event.count or 1
 
 
+NAMESPACE_WORDS = "does not match event.namespace"
+
+
+def broken_rules(event: Event) -> list[FieldError]:
+    """An event lives with what it is about; those written with an `eventTime` are held to the newer rules."""
+    broken = _namespace(event)
+    if event.event_time is None:
+        return broken
+    required = (("reportingController", event.reporting_component), ("reportingInstance", event.reporting_instance))
+    for member, text in (*required, ("action", event.action), ("reason", event.reason)):
+        if not text:
+            broken.append(rules.required(member))
+    if event.reporting_component:
+        name = event.reporting_component
+        broken += rules.each("reportingController", name, names.qualified_name(name))
+    for member, text, most in (
+        ("reportingInstance", event.reporting_instance, 128),
+        ("action", event.action, 128),
+        ("reason", event.reason, 128),
+        ("message", event.message, 1024),
+    ):
+        if len(text.encode()) > most:
+            words = f"can have at most {most} characters"
+            broken.append(rules.invalid(member, "" if member == "reportingInstance" else text, words))
+    return broken + (
+        rules.one_of("type", event.type, ("Normal", "Warning")) if event.type else [rules.required("type")]
+    )
+
+
+def _namespace(event: Event) -> list[FieldError]:
+    own, about = event.metadata.namespace, event.involved_object.namespace
+    if not about:
+        # things without a namespace are reported where everybody looks
+        if own in ("", "default", "kube-system"):
+            return []
+        return [rules.invalid("involvedObject.namespace", about, NAMESPACE_WORDS)]
+    return [] if own == about else [rules.invalid("involvedObject.namespace", about, NAMESPACE_WORDS)]
+
+
 KIND = Kind(
     type=Event,
     group="",
@@ -104,4 +144,5 @@ KIND = Kind(
         Column("Count", "string", _count, priority=1),
         replace(NAME, priority=1),
     ),
+    rules=broken_rules,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Column, Kind, Scope, Subresource
+from edgekube.api import names, rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope, Subresource
 from edgekube.api.meta import Object, Struct, Time, list_atomic, list_map, zero
 from edgekube.kinds.core.printing import AGE, NAME, described
 
@@ -61,6 +62,34 @@ def prepare_status(namespace: Namespace, old: Namespace) -> None:
     namespace.spec.finalizers = old.spec.finalizers
 
 
+def broken_rules(namespace: Namespace) -> list[FieldError]:
+    """Finalizers have a domain, but for the server's own."""
+    broken: list[FieldError] = []
+    if namespace.metadata.resource_version not in ("", "0"):
+        return broken  # only on creation
+    for name in namespace.spec.finalizers:
+        broken += finalizer_name("spec.finalizers", name)
+    return broken
+
+
+def finalizer_name(path: str, name: str) -> list[FieldError]:
+    """A qualified name, or one of the old bare ones."""
+    broken = rules.each(path, name, names.qualified_name(name))
+    if "/" not in name and name not in (FINALIZER, "orphan", "foregroundDeletion"):
+        broken.append(rules.invalid(path, name, "name is neither a standard finalizer name nor is it fully qualified"))
+    return broken
+
+
+def status_rules(namespace: Namespace, _old: Namespace) -> list[FieldError]:
+    """The phase follows from the deletion timestamp."""
+    deleted = namespace.metadata.deletion_timestamp is not None
+    phase, wanted = namespace.status.phase, "Terminating" if deleted else "Active"
+    if phase == wanted:
+        return []
+    words = f"may only be '{wanted}' if `deletionTimestamp` is {'not ' if deleted else ''}empty"
+    return [rules.invalid("status.Phase", phase, words)]
+
+
 KIND = Kind(
     type=Namespace,
     group="",
@@ -80,4 +109,7 @@ KIND = Kind(
     prepare_status=prepare_status,
     selectable={"status.phase": lambda namespace: namespace.status.phase},
     columns=described("namespaces", NAME, Column("Status", "string", lambda item, _: item.status.phase), AGE),
+    rules=broken_rules,
+    status_rules=status_rules,
+    name_rule=names.dns_label,
 )

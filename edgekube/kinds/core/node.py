@@ -6,8 +6,10 @@ from typing import Annotated
 
 from msgspec import field
 
-from edgekube.api.kind import Column, Kind, Scope, Subresource
+from edgekube.api import rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope, Subresource
 from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, list_atomic, list_map, list_set, zero
+from edgekube.kinds.core import address_rules, resource_rules, scheduling_rules
 from edgekube.kinds.core.printing import AGE, NAME, NONE, described
 from edgekube.kinds.core.quantities import round_up_all
 
@@ -184,6 +186,61 @@ def _kernel(node: Node, _now: str) -> str:
     return f"{info.kernel_version} ({info.architecture})" if info.architecture else info.kernel_version
 
 
+PODCIDR_WORDS = 'node updates may not change podCIDR except from "" to valid'
+PROVIDER_WORDS = 'node updates may not change providerID except from "" to valid'
+
+
+def broken_rules(node: Node) -> list[FieldError]:
+    """Taints, resources and pod networks."""
+    broken = scheduling_rules.taints("metadata.taints", node.spec.taints)  # upstream's path
+    broken += _resources(node)
+    given = node.spec.pod_cidrs
+    for position, text in enumerate(given):
+        broken += address_rules.cidr(f"spec.podCIDRs[{position}]", text)
+    if len(given) > 1:
+        if not address_rules.one_per_family(given):
+            words = "may specify no more than one CIDR for each IP family"
+            broken.append(rules.invalid("spec.podCIDRs", given, words))
+        broken += [
+            rules.duplicate(f"spec.podCIDRs[{position}]", text)
+            for position, text in enumerate(given)
+            if text in given[:position]
+        ]
+    return broken
+
+
+def _resources(node: Node) -> list[FieldError]:
+    broken: list[FieldError] = []
+    for member, amounts in (("capacity", node.status.capacity), ("allocatable", node.status.allocatable)):
+        for name, value in amounts.items():
+            broken += resource_rules.resource_amount(f"status.{member}.{name}", name, value)
+    return broken
+
+
+def update_rules(new: Node, old: Node) -> list[FieldError]:
+    """A node keeps its pod network and its identity at the provider."""
+    broken: list[FieldError] = []
+    ours, theirs = new.spec.pod_cidrs, old.spec.pod_cidrs
+    if theirs:
+        changed = sum(now != before for now, before in zip(ours, theirs, strict=False))
+        times = 1 if len(ours) != len(theirs) else changed
+        broken += [rules.forbidden("spec.podCIDRs", PODCIDR_WORDS)] * times
+    if old.spec.provider_id and old.spec.provider_id != new.spec.provider_id:
+        broken.append(rules.forbidden("spec.providerID", PROVIDER_WORDS))
+    if new.spec.external_id != old.spec.external_id:
+        broken.append(rules.forbidden("spec.externalID", "may not be updated"))
+    return broken
+
+
+def status_rules(new: Node, _old: Node) -> list[FieldError]:
+    """Amounts are not negative, addresses are listed once."""
+    broken = _resources(new)
+    for position, address in enumerate(new.status.addresses):
+        if address in new.status.addresses[:position]:
+            broken.append(rules.duplicate(f"status.addresses[{position}]", address))
+    return broken
+
+
 KIND = Kind(
     type=Node,
     group="",
@@ -218,4 +275,7 @@ KIND = Kind(
             priority=1,
         ),
     ),
+    rules=broken_rules,
+    update_rules=update_rules,
+    status_rules=status_rules,
 )

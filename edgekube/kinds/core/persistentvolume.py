@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from posixpath import normpath
 from typing import Annotated
 
 from msgspec import field
+from msgspec.structs import replace
 
-from edgekube.api.kind import Column, Kind, Scope
+from edgekube.api import names, rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, list_atomic, zero
+from edgekube.kinds.core import claim_rules, resource_rules, scheduling_rules, volume_rules
 from edgekube.kinds.core.printing import AGE, NAME, UNSET, described
-from edgekube.kinds.core.quantities import round_up_all
+from edgekube.kinds.core.quantities import is_fraction, round_up_all
 from edgekube.kinds.core.references import NodeSelector, ObjectReference, SecretReference
-from edgekube.kinds.core.storage_printing import access_modes, storage_class
+from edgekube.kinds.core.storage_printing import access_modes, old_annotations, storage_class
 from edgekube.kinds.core.volume import (
     AWSElasticBlockStoreVolumeSource,
     AzureDiskVolumeSource,
@@ -230,6 +234,96 @@ def _phase(volume: PersistentVolume, _now: str) -> str:
     return "Terminating" if volume.metadata.deletion_timestamp else volume.status.phase
 
 
+RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
+_SOURCES = tuple(volume_rules.PERSISTENT_SOURCES)
+
+
+def broken_rules(volume: PersistentVolume) -> list[FieldError]:
+    """Size, access, where it can be used from, and exactly one source."""
+    spec = volume.spec
+    broken = [] if spec.access_modes else [rules.required("spec.accessModes")]
+    broken += claim_rules.access_modes("spec.accessModes", spec.access_modes)
+    broken += _capacity(spec)
+    policy, at = spec.persistent_volume_reclaim_policy, "spec.persistentVolumeReclaimPolicy"
+    if policy and policy not in RECLAIM_POLICIES:
+        broken.append(rules.not_supported(at, policy, RECLAIM_POLICIES))
+    broken += _affinity(spec.node_affinity)
+    broken += volume_rules.sources("spec", spec, volume_rules.PERSISTENT_SOURCES)
+    if spec.local is not None and spec.node_affinity is None:
+        broken.append(rules.required("spec.nodeAffinity", "Local volume requires node affinity"))
+    if spec.host_path is not None and policy == "Recycle" and normpath(spec.host_path.path) in ("/", "//"):
+        broken.append(rules.forbidden(at, "may not be 'recycle' for a hostPath mount of '/'"))
+    if spec.storage_class_name:
+        name = spec.storage_class_name
+        broken += rules.each("spec.storageClassName", name, names.dns_subdomain(name))
+    if spec.volume_mode is not None and spec.volume_mode not in claim_rules.VOLUME_MODES:
+        broken.append(rules.not_supported("spec.volumeMode", spec.volume_mode, claim_rules.VOLUME_MODES))
+    return broken + _attributes_class(spec)
+
+
+def _capacity(spec: PersistentVolumeSpec) -> list[FieldError]:
+    broken = [] if spec.capacity else [rules.required("spec.capacity")]
+    if set(spec.capacity) != {"storage"}:
+        broken.append(rules.not_supported("spec.capacity", spec.capacity or None, ("storage",)))
+    for name, value in spec.capacity.items():
+        broken += resource_rules.basic(f"spec.capacity[{name}]", value)
+        broken += resource_rules.positive(f"spec.capacity[{name}]", value)
+    return broken
+
+
+def _affinity(affinity: VolumeNodeAffinity | None) -> list[FieldError]:
+    if affinity is None:
+        return []
+    if affinity.required is None:
+        return [rules.required("spec.nodeAffinity.required", "must specify required node constraints")]
+    return scheduling_rules.node_selector("spec.nodeAffinity.required", affinity.required)
+
+
+def _attributes_class(spec: PersistentVolumeSpec) -> list[FieldError]:
+    name, at = spec.volume_attributes_class_name, "spec.volumeAttributesClassName"
+    if name is None:
+        return []
+    broken = rules.each(at, name, names.dns_subdomain(name)) if name else []
+    if not name:
+        broken.append(rules.required(at, "an empty string is disallowed"))
+    if spec.csi is None:
+        broken.append(rules.required("spec.csi", "has to be specified when using volumeAttributesClassName"))
+    return broken
+
+
+def update_rules(new: PersistentVolume, old: PersistentVolume) -> list[FieldError]:
+    """The source stays, but for a secret that was not there before."""
+    broken: list[FieldError] = []
+    csi, before = new.spec.csi, old.spec.csi
+    if csi is not None and before is not None and before.controller_expand_secret_ref is None:
+        csi = replace(csi, controller_expand_secret_ref=None)
+    sources = [csi if name == "csi" else getattr(new.spec, name) for name in _SOURCES]
+    if sources != [getattr(old.spec, name) for name in _SOURCES]:
+        words = "spec.persistentvolumesource is immutable after creation"
+        broken.append(rules.forbidden("spec.persistentvolumesource", words))
+    broken += rules.same("volumeMode", new.spec.volume_mode, old.spec.volume_mode)
+    if old.spec.node_affinity is not None:
+        broken += rules.same("nodeAffinity", new.spec.node_affinity, old.spec.node_affinity)
+    if old.spec.volume_attributes_class_name is not None and new.spec.volume_attributes_class_name is None:
+        words = "update from non-nil value to nil is forbidden"
+        broken.append(rules.forbidden("spec.volumeAttributesClassName", words))
+    return broken
+
+
+def warnings(volume: PersistentVolume, _old: PersistentVolume | None) -> list[str]:
+    """What is on its way out."""
+    found = old_annotations(volume.metadata.annotations)
+    if volume.spec.persistent_volume_reclaim_policy == "Recycle":
+        found.append(
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. "
+            "Instead, the recommended approach is to use dynamic provisioning."
+        )
+    storage = volume.spec.capacity.get("storage")
+    if storage is not None and is_fraction(storage):
+        found.append(f'spec.capacity[storage]: fractional byte value "{storage}" is invalid, must be an integer')
+    return found
+
+
 KIND = Kind(
     type=PersistentVolume,
     group="",
@@ -259,4 +353,7 @@ KIND = Kind(
         AGE,
         Column("VolumeMode", "string", lambda item, _: item.spec.volume_mode or UNSET, priority=1),
     ),
+    rules=broken_rules,
+    update_rules=update_rules,
+    warnings=warnings,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgekube.api.kind import Kind, Subresource
-from edgekube.kinds.core import pod_printing, pod_strategy
+from edgekube.kinds.core import pod_printing, pod_rules, pod_strategy, pod_update_rules, pod_warnings
 from edgekube.kinds.core.podobject import Pod
 
 __all__ = ["KIND", "Pod"]
@@ -33,6 +33,10 @@ KIND = Kind(
     prepare_create=pod_strategy.prepare_create,
     prepare_update=pod_strategy.prepare_update,
     prepare_status=pod_strategy.prepare_status,
+    rules=pod_rules.pod,
+    update_rules=pod_update_rules.update,
+    status_rules=pod_update_rules.status,
+    warnings=pod_warnings.pod,
     grace_s=pod_strategy.grace_s,
     selectable={
         "spec.nodeName": lambda pod: pod.spec.node_name,

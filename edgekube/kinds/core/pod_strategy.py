@@ -28,6 +28,8 @@ def default(pod: Pod) -> None:
     if spec.enable_service_links is None:
         spec.enable_service_links = True
     _one_address(pod.status)
+    if pod.status.phase:  # an old client's report; the class was decided on creation and follows from the spec
+        pod.status.qos_class = pod.status.qos_class or qos_class(spec)
 
 
 def _one_address(status: PodStatus) -> None:

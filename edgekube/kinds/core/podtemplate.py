@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Object, ObjectMeta, Struct, zero
-from edgekube.kinds.core import pod_defaults
+from edgekube.kinds.core import pod_defaults, pod_rules, pod_warnings
 from edgekube.kinds.core.podspec import PodSpec
 from edgekube.kinds.core.printing import NAME, described, labels_text, template_columns
 
@@ -43,4 +43,6 @@ KIND = Kind(
         replace(_IMAGES, priority=0),
         Column("Pod Labels", "string", lambda item, _: labels_text(item.template.metadata.labels)),
     ),
+    rules=lambda item: pod_rules.template("template", item.template),
+    warnings=lambda new, _old: pod_warnings.template("template", new.template),
 )

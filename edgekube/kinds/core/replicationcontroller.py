@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Column, Kind, Subresource
+from edgekube.api import rules
+from edgekube.api.kind import Column, FieldError, Kind, Subresource
 from edgekube.api.meta import Int32, Object, Struct, Time, list_map, struct_atomic, zero
-from edgekube.kinds.core import pod_defaults
+from edgekube.kinds.core import pod_defaults, pod_rules, pod_warnings, workload_rules
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
 from edgekube.kinds.core.printing import AGE, NAME, described, labels_text, template_columns
 
@@ -68,6 +69,27 @@ def prepare_status(item: ReplicationController, old: ReplicationController) -> N
     item.spec = old.spec
 
 
+def broken_rules(item: ReplicationController) -> list[FieldError]:
+    """Counts, a selector, and a template it selects."""
+    spec = item.spec
+    broken = rules.not_negative("spec.minReadySeconds", spec.min_ready_seconds)
+    if not spec.selector:
+        broken.append(rules.required("spec.selector"))
+    broken += rules.not_negative("spec.replicas", spec.replicas or 0)
+    if spec.template is None:
+        return [*broken, rules.required("spec.template")]
+    labels = spec.template.metadata.labels
+    if any(labels.get(key) != value for key, value in spec.selector.items()):
+        broken.append(rules.invalid("spec.template.metadata.labels", labels or None, workload_rules.NOT_SELECTED))
+    broken += pod_rules.template("spec.template", spec.template)
+    return broken + workload_rules.runs_for_ever("spec.template.spec", spec.template.spec, "ReplicationController")
+
+
+def status_rules(new: ReplicationController, _old: ReplicationController) -> list[FieldError]:
+    """Counts that make sense together."""
+    return workload_rules.replica_counts(new.status)
+
+
 KIND = Kind(
     type=ReplicationController,
     group="",
@@ -94,4 +116,7 @@ KIND = Kind(
         *template_columns(lambda item: item.spec.template.spec if item.spec.template else None),
         Column("Selector", "string", lambda item, _: labels_text(item.spec.selector), priority=1),
     ),
+    rules=broken_rules,
+    status_rules=status_rules,
+    warnings=lambda new, _old: pod_warnings.template("spec.template", new.spec.template),
 )

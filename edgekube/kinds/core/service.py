@@ -6,8 +6,10 @@ from typing import Annotated
 
 from msgspec import field
 
+from edgekube.api import names
 from edgekube.api.kind import Kind, Subresource
 from edgekube.api.meta import Condition, Int32, IntOrString, Object, Struct, list_atomic, list_map, struct_atomic, zero
+from edgekube.kinds.core import service_rules
 from edgekube.kinds.core.service_printing import COLUMNS
 
 
@@ -225,4 +227,9 @@ KIND = Kind(
     },
     columns=COLUMNS,
     allow_create_on_update=True,
+    rules=service_rules.service,
+    update_rules=service_rules.update,
+    status_rules=service_rules.status,
+    warnings=service_rules.warnings,
+    name_rule=names.dns_label,
 )

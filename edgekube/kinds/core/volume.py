@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from msgspec import field
 
 from edgekube.api.meta import Int32, LabelSelector, ObjectMeta, Quantity, Struct, list_atomic, zero
-from edgekube.kinds.core.persistentvolumeclaim import PersistentVolumeClaimSpec
+from edgekube.kinds.core.claimspec import PersistentVolumeClaimSpec
 from edgekube.kinds.core.references import LocalObjectReference
 
 

@@ -145,3 +145,48 @@ def test_a_new_object_has_the_recorded_table_cells(path: Path) -> None:
         if kind.name == "Service" and item.spec.type == "LoadBalancer":
             cells[4] = "80:NODEPORT/TCP"
         assert [masked(cell, at, step, case) for at, cell in enumerate(cells)] == table["rows"][0]["cells"]
+
+
+ALLOCATED = {"spec.healthCheckNodePort", "spec.ports[0].nodePort"}  # judged by the allocator
+
+
+def causes_of(status: dict[str, Any]) -> list[tuple[str, str]]:
+    """(reason, field) of every recorded cause that is not about metadata, which the registry judges."""
+    found = [(one.get("reason", ""), one.get("field", "")) for one in status.get("details", {}).get("causes", [])]
+    return sorted(one for one in found if not one[1].startswith("metadata.") or one[1].startswith(OUR_METADATA))
+
+
+OUR_METADATA = ("metadata.taints", "metadata.annotations[")
+
+
+def judged(kind: Kind[Any], body: dict[str, Any]) -> tuple[list[tuple[str, str]], list[str]]:
+    """(the causes our rules give, their texts)."""
+    item = made(kind, body)
+    item.metadata.resource_version = ""
+    if kind.name == "Pod":
+        item.spec.service_account_name = item.spec.service_account_name or "default"
+    broken = kind.rules(item)
+    return sorted((one.reason, one.field) for one in broken), sorted({str(one) for one in broken})
+
+
+@needs_corpus
+@pytest.mark.parametrize("path", cases("03-validation"))
+def test_a_bad_object_is_refused_for_the_recorded_causes(path: Path) -> None:
+    """The multiset of causes is the recorded one, and so are the words."""
+    step = load(path)["steps"][0]
+    kind = kind_of(step["body"])
+    recorded = step["response"]["body"]
+    if kind is None or step["response"]["status"] not in (201, 422):
+        pytest.skip("refused before the rules of its kind are asked")
+    expected = causes_of(recorded) if step["response"]["status"] == 422 else []
+    expected = [one for one in expected if one[1] not in ALLOCATED or "healthcheck-without-local" in path.stem]
+    causes, texts = judged(kind, step["body"])
+    assert causes == expected
+    message = recorded.get("message", "").replace("<<ip>>", "10.9.8.7", 1)
+    for text in texts:
+        assert same_but_for_addresses(text) in same_but_for_addresses(message)
+
+
+def same_but_for_addresses(text: str) -> str:
+    """Addresses in recorded messages are placeholders."""
+    return re.sub(r"<<ip>>|10(\.\d+){3}", "IP", text)
