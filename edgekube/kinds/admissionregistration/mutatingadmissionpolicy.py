@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
-from edgekube.api.kind import Column, Kind, Scope
-from edgekube.api.meta import LabelSelector, Object, Struct, list_atomic, list_map, zero
-from edgekube.kinds.columns import AGE, NAME, UNSET, described
-
-
-class MatchCondition(Struct):
-    name: str = zero(str)
-    expression: str = zero(str)
-
-
-class NamedRuleWithOperations(Struct):
-    ATOMIC: ClassVar[bool] = True
-    resource_names: Annotated[list[str], list_atomic()] = []
-    operations: Annotated[list[str], list_atomic()] = []
-    api_groups: Annotated[list[str], list_atomic()] = []
-    api_versions: Annotated[list[str], list_atomic()] = []
-    resources: Annotated[list[str], list_atomic()] = []
-    scope: str | None = None
-
-
-class MatchResources(Struct):
-    ATOMIC: ClassVar[bool] = True
-    namespace_selector: LabelSelector | None = None
-    object_selector: LabelSelector | None = None
-    resource_rules: Annotated[list[NamedRuleWithOperations], list_atomic()] = []
-    exclude_resource_rules: Annotated[list[NamedRuleWithOperations], list_atomic()] = []
-    match_policy: str | None = None
+from edgekube.api import rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope
+from edgekube.api.meta import Object, Struct, list_atomic, list_map, zero
+from edgekube.kinds.admissionregistration.matching import (
+    MatchCondition,
+    MatchResources,
+    ParamKind,
+    Variable,
+    default_match,
+    param_kind_text,
+)
+from edgekube.kinds.admissionregistration.policy_rules import constraint_rules, param_kind_rules, variable_rules
+from edgekube.kinds.admissionregistration.webhook_rules import FAILURE_POLICIES, REINVOCATION_POLICIES, condition_rules
+from edgekube.kinds.columns import AGE, NAME, described
 
 
 class ApplyConfiguration(Struct):
@@ -47,18 +34,6 @@ class Mutation(Struct):
     json_patch: JSONPatch | None = None
 
 
-class ParamKind(Struct):
-    ATOMIC: ClassVar[bool] = True
-    api_version: str = ""
-    kind: str = ""
-
-
-class Variable(Struct):
-    ATOMIC: ClassVar[bool] = True
-    name: str = zero(str)
-    expression: str = zero(str)
-
-
 class MutatingAdmissionPolicySpec(Struct):
     param_kind: ParamKind | None = None
     match_constraints: MatchResources | None = None
@@ -73,21 +48,6 @@ class MutatingAdmissionPolicy(Object):
     spec: MutatingAdmissionPolicySpec = zero(MutatingAdmissionPolicySpec)
 
 
-def default_match(match: MatchResources | None) -> None:
-    """Match every equivalent version of everything, in every scope."""
-    if match is None:
-        return
-    if match.match_policy is None:
-        match.match_policy = "Equivalent"
-    if match.namespace_selector is None:
-        match.namespace_selector = LabelSelector()
-    if match.object_selector is None:
-        match.object_selector = LabelSelector()
-    for rule in (*match.resource_rules, *match.exclude_resource_rules):
-        if rule.scope is None:
-            rule.scope = "*"
-
-
 def default(policy: MutatingAdmissionPolicy) -> None:
     """Fail closed."""
     if policy.spec.failure_policy is None:
@@ -95,9 +55,40 @@ def default(policy: MutatingAdmissionPolicy) -> None:
     default_match(policy.spec.match_constraints)
 
 
-def param_kind_text(kind: ParamKind | None) -> str:
-    """ "v1/ConfigMap"."""
-    return UNSET if kind is None else f"{kind.api_version}/{kind.kind}"
+PATCH_TYPES = ("ApplyConfiguration", "JSONPatch")
+
+
+def _mutation_rules(path: str, mutation: Mutation) -> list[FieldError]:
+    """The patch of the type it says, and no other."""
+    broken = rules.one_of(f"{path}.patchType", mutation.patch_type, PATCH_TYPES)
+    for member, kind, given in (
+        ("applyConfiguration", "ApplyConfiguration", mutation.apply_configuration),
+        ("jsonPatch", "JSONPatch", mutation.json_patch),
+    ):
+        wanted = mutation.patch_type == kind
+        if wanted and given is None:
+            broken.append(rules.required(f"{path}.{member}", f"must be specified when patchType is {kind}"))
+        elif wanted and given is not None and not given.expression.strip():
+            broken.append(rules.required(f"{path}.{member}.expression", "expression is not specified"))
+        elif not wanted and given is not None:
+            words = f"must not be specified when patchType is {mutation.patch_type}"
+            broken.append(rules.invalid(f"{path}.{member}", mutation.patch_type, words))
+    return broken
+
+
+def policy_rules(policy: MutatingAdmissionPolicy) -> list[FieldError]:
+    """What it is about and what it changes."""
+    spec = policy.spec
+    broken: list[FieldError] = []
+    if spec.failure_policy is not None:
+        broken += rules.one_of("spec.failurePolicy", spec.failure_policy, FAILURE_POLICIES, empty="unsupported")
+    broken += param_kind_rules(spec.param_kind) + constraint_rules(spec.match_constraints)
+    broken += condition_rules("spec.matchConditions", spec.match_conditions) + variable_rules(spec.variables)
+    if not spec.mutations:
+        broken.append(rules.required("spec.mutations", "mutations must contain at least one item"))
+    for at, mutation in enumerate(spec.mutations):
+        broken += _mutation_rules(f"spec.mutations[{at}]", mutation)
+    return broken + rules.one_of("spec.reinvocationPolicy", spec.reinvocation_policy, REINVOCATION_POLICIES)
 
 
 KIND = Kind(
@@ -118,4 +109,5 @@ KIND = Kind(
         Column("ParamKind", "string", lambda item, _: param_kind_text(item.spec.param_kind)),
         AGE,
     ),
+    rules=policy_rules,
 )

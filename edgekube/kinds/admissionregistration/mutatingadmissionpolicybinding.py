@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
-from edgekube.api.kind import Column, Kind, Scope
-from edgekube.api.meta import LabelSelector, Object, Struct, zero
-from edgekube.kinds.admissionregistration.mutatingadmissionpolicy import MatchResources, default_match
+from edgekube.api.kind import Column, FieldError, Kind, Scope
+from edgekube.api.meta import Object, Struct, zero
+from edgekube.kinds.admissionregistration.matching import MatchResources, ParamRef, default_match
+from edgekube.kinds.admissionregistration.policy_rules import binding_rules
 from edgekube.kinds.columns import AGE, NAME, UNSET, described
 from edgekube.kinds.core.printing import selector_text
-
-
-class ParamRef(Struct):
-    ATOMIC: ClassVar[bool] = True
-    name: str = ""
-    namespace: str = ""
-    selector: LabelSelector | None = None
-    parameter_not_found_action: str | None = None
 
 
 class MutatingAdmissionPolicyBindingSpec(Struct):
@@ -51,6 +44,11 @@ BINDING_COLUMNS = (
 )
 
 
+def policy_binding_rules(binding: MutatingAdmissionPolicyBinding) -> list[FieldError]:
+    """See `binding_rules`."""
+    return binding_rules(binding.spec.policy_name, binding.spec.param_ref, binding.spec.match_resources)
+
+
 KIND = Kind(
     type=MutatingAdmissionPolicyBinding,
     group="admissionregistration.k8s.io",
@@ -63,4 +61,5 @@ KIND = Kind(
     default=default,
     allow_unconditional_update=False,
     columns=described("mutatingadmissionpolicybindings", *BINDING_COLUMNS),
+    rules=policy_binding_rules,
 )

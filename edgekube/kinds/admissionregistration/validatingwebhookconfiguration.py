@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import FieldError, Kind, Scope
 from edgekube.api.meta import Int32, LabelSelector, Object, Struct, list_atomic, list_map, zero
-from edgekube.kinds.admissionregistration.mutatingadmissionpolicy import MatchCondition
-from edgekube.kinds.admissionregistration.mutatingwebhookconfiguration import (
-    WEBHOOK_COLUMNS,
+from edgekube.kinds.admissionregistration.matching import (
+    MatchCondition,
     RuleWithOperations,
     WebhookClientConfig,
     default_webhook,
 )
+from edgekube.kinds.admissionregistration.mutatingwebhookconfiguration import WEBHOOK_COLUMNS
+from edgekube.kinds.admissionregistration.webhook_rules import webhooks_rules
 from edgekube.kinds.columns import described
 
 
@@ -40,6 +41,11 @@ def default(configuration: ValidatingWebhookConfiguration) -> None:
         default_webhook(webhook)
 
 
+def configuration_rules(configuration: ValidatingWebhookConfiguration) -> list[FieldError]:
+    """See `webhooks_rules`."""
+    return webhooks_rules(configuration.webhooks)
+
+
 KIND = Kind(
     type=ValidatingWebhookConfiguration,
     group="admissionregistration.k8s.io",
@@ -52,4 +58,5 @@ KIND = Kind(
     default=default,
     allow_unconditional_update=False,
     columns=described("validatingwebhookconfigurations", *WEBHOOK_COLUMNS),
+    rules=configuration_rules,
 )

@@ -341,7 +341,9 @@ def _container_rules(path: str, source: ContainerResourceMetricSource) -> list[F
 
 def _metric_rules(path: str, metric: MetricSpec) -> list[FieldError]:
     if metric.type not in METRIC_TYPES:
-        return rules.one_of(f"{path}.type", metric.type, METRIC_TYPES)
+        unknown = rules.not_supported(f"{path}.type", metric.type, METRIC_TYPES)
+        missing = rules.required(f"{path}.type", "must specify a metric source type")
+        return [unknown, unknown] if metric.type else [missing, unknown, unknown]  # upstream finds it twice
     sources: dict[str, Any] = {
         "object": metric.object,
         "pods": metric.pods,
