@@ -168,7 +168,7 @@ class FakeVerbs:
             document = {**live, "status": document.get("status", {})}
         elif kind.has_status:
             document = {**document, "status": live.get("status", {})}
-        metadata = document["metadata"]
+        metadata = document["metadata"] = dict(document["metadata"])  # `live` below must stay as it is
         for kept in ("uid", "creationTimestamp", "deletionTimestamp"):
             metadata.pop(kept, None)
             if kept in live["metadata"]:
