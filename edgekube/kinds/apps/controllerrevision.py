@@ -6,6 +6,7 @@ from typing import Any
 
 from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Object, zero
+from edgekube.kinds.apps import workload_rules
 from edgekube.kinds.core.printing import AGE, NAME, NONE, described
 
 
@@ -37,4 +38,6 @@ KIND = Kind(
         Column("Revision", "string", lambda item, _: item.revision),
         AGE,
     ),
+    rules=workload_rules.revision,
+    update_rules=workload_rules.revision_update,
 )

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from edgekube.api.kind import Column, Kind, Subresource
 from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_map, retain_keys, zero
-from edgekube.kinds.core import pod_defaults
+from edgekube.kinds.apps import workload_rules
+from edgekube.kinds.core import pod_defaults, pod_warnings
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
 from edgekube.kinds.core.printing import AGE, NAME, described, selector_text, template_columns
 
@@ -125,4 +126,8 @@ KIND = Kind(
         *template_columns(lambda item: item.spec.template.spec),
         Column("Selector", "string", lambda item, _: selector_text(item.spec.selector), priority=1),
     ),
+    rules=workload_rules.deployment,
+    update_rules=workload_rules.same_selector,
+    status_rules=workload_rules.deployment_status,
+    warnings=lambda new, _old: pod_warnings.template("spec.template", new.spec.template),
 )

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from edgekube.api.kind import Column, Kind, Subresource
 from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_atomic, list_map, zero
-from edgekube.kinds.core import persistentvolumeclaim, pod_defaults
+from edgekube.kinds.apps import workload_rules
+from edgekube.kinds.core import persistentvolumeclaim, pod_defaults, pod_warnings
 from edgekube.kinds.core.persistentvolumeclaim import PersistentVolumeClaim
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
 from edgekube.kinds.core.printing import AGE, NAME, described, template_columns
@@ -119,6 +120,14 @@ def prepare_status(item: StatefulSet, old: StatefulSet) -> None:
     item.spec = old.spec
 
 
+def warnings(new: StatefulSet, _old: StatefulSet | None) -> list[str]:
+    """Of the template and of the claims each pod gets."""
+    found = pod_warnings.template("spec.template", new.spec.template)
+    for position, claim in enumerate(new.spec.volume_claim_templates):
+        found += persistentvolumeclaim.fraction_warnings(f"spec.volumeClaimTemplates[{position}].Spec", claim.spec)
+    return found
+
+
 KIND = Kind(
     type=StatefulSet,
     group="apps",
@@ -141,4 +150,8 @@ KIND = Kind(
         AGE,
         *template_columns(lambda item: item.spec.template.spec),
     ),
+    rules=workload_rules.stateful_set,
+    update_rules=workload_rules.stateful_set_update,
+    status_rules=workload_rules.stateful_set_status,
+    warnings=warnings,
 )

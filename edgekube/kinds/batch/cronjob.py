@@ -7,10 +7,12 @@ from typing import Annotated
 from edgekube.api.durations import age
 from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Int32, LabelSelector, Object, ObjectMeta, Struct, Time, list_atomic, list_set, zero
-from edgekube.kinds.core import pod_defaults
+from edgekube.kinds.batch import job_rules
+from edgekube.kinds.core import pod_defaults, pod_warnings
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
 from edgekube.kinds.core.printing import AGE, NAME, NONE, UNSET, described, selector_text, template_columns
 from edgekube.kinds.core.references import ObjectReference
+from edgekube.kinds.core.workload_rules import name_warnings
 
 
 class PodFailurePolicyOnExitCodesRequirement(Struct):
@@ -133,6 +135,17 @@ def _last_schedule(item: CronJob, now: str) -> str:
     return age(item.status.last_schedule_time, now) if item.status.last_schedule_time else NONE
 
 
+def warnings(new: CronJob, old: CronJob | None) -> list[str]:
+    """Of the name, which jobs and pods take over, and of the template."""
+    found = name_warnings(new.metadata.name) if old is None else []
+    if new.spec.schedule.startswith(("TZ=", "CRON_TZ=")):
+        found.append(
+            "spec.schedule: CRON_TZ or TZ used in schedule is not officially supported, see "
+            "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+        )
+    return found + pod_warnings.template("spec.jobTemplate.spec.template", new.spec.job_template.spec.template)
+
+
 KIND = Kind(
     type=CronJob,
     group="batch",
@@ -166,4 +179,6 @@ KIND = Kind(
         *template_columns(lambda item: item.spec.job_template.spec.template.spec),
         Column("Selector", "string", lambda item, _: selector_text(item.spec.job_template.spec.selector), priority=1),
     ),
+    rules=job_rules.cron_job,
+    warnings=warnings,
 )

@@ -7,8 +7,11 @@ from typing import Annotated
 from edgekube.api.durations import human
 from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Int32, LabelSelector, Object, Struct, Time, list_atomic, list_set, parse_time, zero
+from edgekube.kinds.batch import job_rules
 from edgekube.kinds.batch.cronjob import JobSpec, template_default
+from edgekube.kinds.core import pod_warnings
 from edgekube.kinds.core.printing import AGE, NAME, described, selector_text, template_columns
+from edgekube.kinds.core.workload_rules import name_warnings
 
 
 class JobCondition(Struct):
@@ -90,7 +93,8 @@ def prepare_create(job: Job) -> None:
         job.metadata.labels = dict(job.spec.template.metadata.labels)
     if job.spec.selector is None:
         job.spec.selector = LabelSelector()
-    job.spec.selector.match_labels = {CONTROLLER_UID: job.metadata.uid} | job.spec.selector.match_labels
+    selected = {CONTROLLER_UID: job.metadata.uid} | job.spec.selector.match_labels
+    job.spec.selector.match_labels = dict(sorted(selected.items()))
 
 
 def prepare_update(job: Job, old: Job) -> None:
@@ -124,6 +128,13 @@ def _duration(job: Job, now: str) -> str:
     return human((parse_time(end) - parse_time(job.status.start_time)).total_seconds())
 
 
+def warnings(new: Job, old: Job | None) -> list[str]:
+    """Of the name, which pods take over, of the size, and of the template."""
+    found = name_warnings(new.metadata.name) if old is None else []
+    found += job_rules.warnings("spec", new.spec)
+    return found + pod_warnings.template("spec.template", new.spec.template)
+
+
 KIND = Kind(
     type=Job,
     group="batch",
@@ -148,4 +159,8 @@ KIND = Kind(
         *template_columns(lambda item: item.spec.template.spec),
         Column("Selector", "string", lambda item, _: selector_text(item.spec.selector), priority=1),
     ),
+    rules=job_rules.job,
+    update_rules=job_rules.update,
+    status_rules=job_rules.status,
+    warnings=warnings,
 )

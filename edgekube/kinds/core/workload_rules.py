@@ -94,3 +94,14 @@ def is_zero(value: int | str | None) -> bool:
     if isinstance(value, str):
         return not names.percent(value) and int(value[:-1]) == 0
     return not value
+
+
+def name_warnings(name: str) -> list[str]:
+    """Names that pods and their hosts cannot take over as they are."""
+    problems = names.dns_label(name)
+    if not problems:
+        return []
+    return [
+        "metadata.name: this is used in Pod names and hostnames, which can result in surprising behavior; "
+        f"a DNS label is recommended: [{' '.join(problems)}]"
+    ]
