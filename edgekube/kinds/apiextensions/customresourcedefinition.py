@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from copy import copy
 from typing import Annotated, Any
 
+import msgspec
 from msgspec import field
 
-from edgekube.api.kind import Kind, Scope
+from edgekube.api import names, rules
+from edgekube.api.kind import FieldError, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, zero
+from edgekube.kinds.apiextensions.structural import schema_errors
 
 
 class ServiceReference(Struct):
@@ -116,6 +121,239 @@ class CustomResourceDefinition(Object):
     status: CustomResourceDefinitionStatus = zero(CustomResourceDefinitionStatus)
 
 
+APPROVAL_ANNOTATION = "api-approved.kubernetes.io"
+STRATEGIES, SCOPES = ("None", "Webhook"), ("Cluster", "Namespaced")
+COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
+SIMPLE_PATH = re.compile(r"\.[^\s\[\]]*(\[[^\[\]]*\][^\s\[\]]*)*")
+
+
+def default(definition: CustomResourceDefinition) -> None:
+    """Names follow from the kind; nothing is converted."""
+    spec = definition.spec
+    if not spec.names.singular:
+        spec.names.singular = spec.names.kind.lower()
+    if not spec.names.list_kind and spec.names.kind:
+        spec.names.list_kind = f"{spec.names.kind}List"
+    if spec.conversion is None:
+        spec.conversion = CustomResourceConversion(strategy="None")
+    webhook = spec.conversion.webhook
+    if webhook is not None and webhook.client_config is not None and webhook.client_config.service is not None:
+        service = webhook.client_config.service
+        service.port = 443 if service.port is None else service.port
+
+
+def _remember_storage(definition: CustomResourceDefinition) -> None:
+    stored = list(definition.status.stored_versions or ())
+    for version in definition.spec.versions or ():
+        if version.storage and version.name not in stored:
+            stored.append(version.name)
+            break
+    definition.status.stored_versions = stored or None
+
+
+def prepare_create(definition: CustomResourceDefinition) -> None:
+    """The version objects are stored in is remembered from the first moment."""
+    _remember_storage(definition)
+
+
+def prepare_update(new: CustomResourceDefinition, old: CustomResourceDefinition) -> None:
+    """Every version objects were ever stored in is remembered."""
+    new.status = copy(old.status)
+    _remember_storage(new)
+
+
+def is_established(definition: CustomResourceDefinition) -> bool:
+    """Whether its resource is served."""
+    return any(one.type == "Established" and one.status == "True" for one in definition.status.conditions or ())
+
+
+def _name_rules(spec: CustomResourceDefinitionSpec) -> list[FieldError]:
+    known = spec.names
+    broken: list[FieldError] = []
+    for member, value in (
+        ("plural", known.plural),
+        ("singular", known.singular),
+        ("kind", known.kind),
+        ("listKind", known.list_kind),
+    ):
+        path, shown = f"spec.names.{member}", value
+        problems = names.dns_1035_label(value.lower() if "ind" in member else value)
+        broken += rules.each(path, shown, problems) if value else [rules.required(path)]
+    for member, values in (("shortNames", known.short_names), ("categories", known.categories)):
+        for at, value in enumerate(values):
+            broken += rules.each(f"spec.names.{member}[{at}]", value, names.dns_1035_label(value))
+    if known.kind and known.kind == known.list_kind:
+        broken.append(rules.invalid("spec.names.listKind", known.list_kind, "kind and listKind may not be the same"))
+    return broken
+
+
+def _group_rules(definition: CustomResourceDefinition) -> list[FieldError]:
+    group = definition.spec.group
+    if not group:
+        return [rules.required("spec.group")]
+    if broken := rules.each("spec.group", group, names.dns_subdomain(group)):
+        return broken
+    if "." not in group:
+        return [rules.invalid("spec.group", group, "should be a domain with at least one dot")]
+    guarded = any(group == suffix or group.endswith(f".{suffix}") for suffix in ("k8s.io", "kubernetes.io"))
+    if guarded and not definition.metadata.annotations.get(APPROVAL_ANNOTATION):
+        words = f'protected groups must have approval annotation "{APPROVAL_ANNOTATION}", see '
+        link = "https://github.com/kubernetes/enhancements/pull/1111"
+        return [rules.required(f"metadata.annotations[{APPROVAL_ANNOTATION}]", words + link)]
+    return []
+
+
+def _simple_path(path: str, value: str) -> list[FieldError]:
+    if not value:
+        return [rules.required(path)]
+    if SIMPLE_PATH.fullmatch(value):
+        return []
+    return [rules.invalid(path, value, "must be a simple json path starting with .")]
+
+
+def _member_rules(path: str, version: CustomResourceDefinitionVersion) -> list[FieldError]:
+    """Subresources and columns, of one version or of all alike."""
+    broken: list[FieldError] = []
+    scale = None if version.subresources is None else version.subresources.scale
+    if scale is not None:
+        at = f"{path}.subresources.scale"
+        for member, value in (
+            ("specReplicasPath", scale.spec_replicas_path),
+            ("statusReplicasPath", scale.status_replicas_path),
+        ):
+            broken += _simple_path(f"{at}.{member}", value)
+        if scale.label_selector_path:
+            broken += _simple_path(f"{at}.labelSelectorPath", scale.label_selector_path)
+    for position, column in enumerate(version.additional_printer_columns):
+        at = f"{path}.additionalPrinterColumns[{position}]"
+        if not column.name:
+            broken.append(rules.required(f"{at}.name"))
+        if not column.type:
+            broken.append(rules.required(f"{at}.type", f"must be one of {','.join(COLUMN_TYPES)}"))
+        elif column.type not in COLUMN_TYPES:
+            broken.append(rules.invalid(f"{at}.type", column.type, f"must be one of {','.join(COLUMN_TYPES)}"))
+        broken += _simple_path(f"{at}.JSONPath", column.json_path)
+    return broken
+
+
+def _schema_of(version: CustomResourceDefinitionVersion) -> dict[str, Any] | None:
+    return None if version.schema is None else version.schema.open_apiv3_schema
+
+
+def _version_rules(versions: list[CustomResourceDefinitionVersion]) -> list[FieldError]:
+    """What is the same in all versions is reported once, without a version, as upstream's internal form has it."""
+    broken: list[FieldError] = []
+    seen: set[str] = set()
+    first = versions[0]
+    alike = all(
+        (one.schema, one.subresources, one.additional_printer_columns)
+        == (first.schema, first.subresources, first.additional_printer_columns)
+        for one in versions
+    )
+    for at, version in enumerate(versions):
+        path = f"spec.versions[{at}]"
+        broken += rules.each(f"{path}.name", version.name, names.dns_1035_label(version.name))
+        if version.name in seen:
+            broken.append(rules.invalid("spec.versions", shown_versions(versions), "must contain unique version names"))
+        seen.add(version.name)
+        if version.deprecation_warning is not None and not version.deprecated:
+            words = "can only be set for deprecated versions"
+            broken.append(rules.invalid(f"{path}.deprecationWarning", version.deprecation_warning, words))
+        schema = _schema_of(version)
+        if schema is None:
+            broken.append(rules.required(f"{path}.schema.openAPIV3Schema"))
+        if alike and at:
+            continue
+        if schema is not None:
+            where = "spec.validation.openAPIV3Schema" if alike else f"{path}.schema.openAPIV3Schema"
+            broken += schema_errors(where, schema)
+        broken += _member_rules("spec" if alike else path, version)
+    return broken
+
+
+class ShownVersion(msgspec.Struct, rename="pascal"):
+    """A version as upstream's messages show it: its internal form, without what was moved out of it."""
+
+    name: str
+    served: bool
+    storage: bool
+    deprecated: bool
+    deprecation_warning: str | None
+    schema: None = None
+    subresources: None = None
+    additional_printer_columns: None = None
+    selectable_fields: None = None
+
+
+def shown_versions(versions: list[CustomResourceDefinitionVersion]) -> list[ShownVersion]:
+    """All versions for a message."""
+    return [
+        ShownVersion(one.name, one.served, one.storage, one.deprecated, one.deprecation_warning) for one in versions
+    ]
+
+
+def _storage_rules(definition: CustomResourceDefinition) -> list[FieldError]:
+    versions, stored = definition.spec.versions or [], definition.status.stored_versions or []
+    storing = [version.name for version in versions if version.storage]
+    broken: list[FieldError] = []
+    if len(storing) != 1:
+        words = "must have exactly one version marked as storage version"
+        broken.append(rules.invalid("spec.versions", shown_versions(versions), words))
+    known = {version.name for version in versions}
+    for at, name in enumerate(stored):
+        if name not in known:
+            words = (
+                f"missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions"
+                " until a storage migration ensures no data remains persisted in "
+                f"{name} and removes {name} from status.storedVersions"
+            )
+            broken.append(rules.invalid(f"status.storedVersions[{at}]", name, words))
+    if storing and storing[-1] not in stored:
+        broken.append(rules.invalid("status.storedVersions", stored, f"must have the storage version {storing[-1]}"))
+    return broken
+
+
+def _conversion_rules(conversion: CustomResourceConversion) -> list[FieldError]:
+    path = "spec.conversion"
+    broken = rules.one_of(f"{path}.strategy", conversion.strategy, STRATEGIES)
+    webhook = conversion.webhook
+    if conversion.strategy != "Webhook":
+        return broken
+    if webhook is None or webhook.client_config is None:
+        words = "required when strategy is set to Webhook"
+        broken.append(rules.required(f"{path}.webhookClientConfig", words))
+    elif (webhook.client_config.url is None) is (webhook.client_config.service is None):
+        words = "exactly one of url or service is required"
+        broken.append(rules.required(f"{path}.webhookClientConfig", words))
+    if webhook is None or not webhook.conversion_review_versions:
+        broken.append(rules.required(f"{path}.conversionReviewVersions"))
+    return broken
+
+
+def definition_rules(definition: CustomResourceDefinition) -> list[FieldError]:
+    """Names, scope, versions and their schemas."""
+    spec = definition.spec
+    broken: list[FieldError] = []
+    if definition.metadata.name != f"{spec.names.plural}.{spec.group}":
+        words = 'must be spec.names.plural+"."+spec.group'
+        broken.append(rules.invalid("metadata.name", definition.metadata.name, words))
+    broken += _group_rules(definition) + rules.one_of("spec.scope", spec.scope, SCOPES)
+    if spec.versions:
+        broken += _version_rules(spec.versions)
+    broken += _storage_rules(definition) + _name_rules(spec)
+    return broken if spec.conversion is None else broken + _conversion_rules(spec.conversion)
+
+
+def definition_update_rules(new: CustomResourceDefinition, old: CustomResourceDefinition) -> list[FieldError]:
+    """What clients and stored objects rely on."""
+    broken = rules.same("spec.group", new.spec.group, old.spec.group)
+    broken += rules.same("spec.names.plural", new.spec.names.plural, old.spec.names.plural)
+    if is_established(old):
+        broken += rules.same("spec.scope", new.spec.scope, old.spec.scope)
+        broken += rules.same("spec.names.kind", new.spec.names.kind, old.spec.names.kind)
+    return broken
+
+
 KIND = Kind(
     type=CustomResourceDefinition,
     group="apiextensions.k8s.io",
@@ -127,4 +365,10 @@ KIND = Kind(
     categories=("api-extensions",),
     scope=Scope.CLUSTER,
     has_status=True,
+    default=default,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    rules=definition_rules,
+    update_rules=definition_update_rules,
+    allow_unconditional_update=False,
 )

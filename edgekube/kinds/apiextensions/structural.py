@@ -1,0 +1,126 @@
+"""Whether the schema of a custom resource is structural: every value has a type, and the lists say how they are merged.
+
+Works on the schema as a plain document. Refuses to know objects and their pruning (that is the schema engine's) and CEL.
+
+Source: k8s.io/apiextensions-apiserver pkg/apiserver/schema/validation.go and pkg/apis/apiextensions/validation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekube.api import rules
+from edgekube.api.kind import FieldError
+
+Schema = dict[str, Any]
+
+LIST_TYPE, LIST_KEYS = "x-kubernetes-list-type", "x-kubernetes-list-map-keys"
+MAP_TYPE, PRESERVES = "x-kubernetes-map-type", "x-kubernetes-preserve-unknown-fields"
+INT_OR_STRING, EMBEDS = "x-kubernetes-int-or-string", "x-kubernetes-embedded-resource"
+LIST_TYPES, MAP_TYPES = ("atomic", "set", "map"), ("atomic", "granular")
+TYPES = ("array", "boolean", "integer", "number", "object", "string")
+SCALARS = ("boolean", "integer", "number", "string")
+_PYTHON = {"string": str, "boolean": bool, "integer": int, "number": int | float, "array": list, "object": dict}
+_NEEDS_DEFAULT = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
+
+
+def _type_errors(path: str, schema: Schema, where: str) -> list[FieldError]:
+    """`where` says what has no type: "at the root", "for specified object fields", ..."""
+    kind = schema.get("type")
+    if not kind:
+        if schema.get(PRESERVES) or schema.get(INT_OR_STRING):
+            return [] if where != "at the root" else [rules.required(f"{path}.type", f"must not be empty {where}")]
+        return [rules.required(f"{path}.type", f"must not be empty {where}")]
+    if kind not in TYPES:
+        return [rules.not_supported(f"{path}.type", kind, TYPES)]
+    if where == "at the root" and kind != "object":
+        return [rules.invalid(f"{path}.type", kind, "must be object at the root")]
+    return []
+
+
+def _key_errors(path: str, schema: Schema) -> list[FieldError]:
+    """Of the keys of a list that is a map."""
+    keys, items = schema.get(LIST_KEYS) or [], schema.get("items") or {}
+    if not keys:
+        return [rules.required(f"{path}.{LIST_KEYS}", f"must not be empty if {LIST_TYPE} is map")]
+    properties = items.get("properties") or {}
+    if not set(keys) <= set(properties):
+        return [rules.invalid(f"{path}.{LIST_KEYS}", keys, "entries must all be names of item properties")]
+    broken: list[FieldError] = []
+    for key in keys:
+        at, property_ = f"{path}.items.properties[{key}]", properties[key]
+        if property_.get("type") not in SCALARS:
+            words = f"must be a scalar type if parent array's {LIST_TYPE} is map"
+            broken.append(rules.invalid(f"{at}.type", property_.get("type", ""), words))
+        if "default" not in property_ and key not in (items.get("required") or ()):
+            broken.append(rules.required(f"{at}.default", _NEEDS_DEFAULT))
+        if property_.get("nullable"):
+            words = "this property is in x-kubernetes-list-map-keys, so it cannot be nullable"
+            broken.append(rules.forbidden(f"{at}.nullable", words))
+    return broken
+
+
+def _extension_errors(path: str, schema: Schema) -> list[FieldError]:
+    """Of the members that start with x-kubernetes-."""
+    broken: list[FieldError] = []
+    kind, listed, mapped = schema.get("type", ""), schema.get(LIST_TYPE), schema.get(MAP_TYPE)
+    if schema.get(PRESERVES) is False:
+        broken.append(rules.invalid(f"{path}.{PRESERVES}", False, "must be true or undefined"))
+    if listed is not None:
+        if listed not in LIST_TYPES:
+            broken.append(rules.not_supported(f"{path}.{LIST_TYPE}", listed, LIST_TYPES))
+        elif kind != "array":
+            broken.append(rules.invalid(f"{path}.type", kind, f"must be array if {LIST_TYPE} is specified"))
+        elif listed == "map":
+            broken += _key_errors(path, schema)
+        elif listed == "set":
+            items = schema.get("items") or {}
+            if items.get("type") == "object" and items.get(MAP_TYPE) != "atomic":
+                words = f"must be atomic as item of a list with {LIST_TYPE}=set"
+                broken.append(rules.invalid(f"{path}.items.{MAP_TYPE}", items.get(MAP_TYPE), words))
+    if schema.get(LIST_KEYS) and listed != "map":
+        words = f"must be map if {LIST_KEYS} is non-empty"
+        broken.append(rules.invalid(f"{path}.{LIST_TYPE}", listed, words))
+    if mapped is not None:
+        if mapped not in MAP_TYPES:
+            broken.append(rules.not_supported(f"{path}.{MAP_TYPE}", mapped, MAP_TYPES))
+        elif kind != "object":
+            broken.append(rules.invalid(f"{path}.type", kind, f"must be object if {MAP_TYPE} is specified"))
+    if schema.get(EMBEDS) and kind != "object":
+        broken.append(rules.invalid(f"{path}.type", kind, f"must be object if {EMBEDS} is true"))
+    return broken
+
+
+def _default_errors(path: str, schema: Schema) -> list[FieldError]:
+    """A default is of the type it stands for."""
+    value, kind = schema.get("default"), schema.get("type")
+    if value is None or kind not in _PYTHON:
+        return []
+    fits = isinstance(value, _PYTHON[kind]) and not (isinstance(value, bool) and kind in ("integer", "number"))
+    if fits:
+        return []
+    found = next(name for name, python in _PYTHON.items() if isinstance(value, python)) if value is not None else "null"
+    found = "boolean" if isinstance(value, bool) else found
+    return [rules.type_invalid(f"{path}.default", found, f" in body must be of type {kind}: {rules.quoted(found)}")]
+
+
+def schema_errors(path: str, schema: Schema, where: str = "at the root") -> list[FieldError]:
+    """Everything wrong with a schema and the schemas in it."""
+    broken = _type_errors(path, schema, where) + _extension_errors(path, schema) + _default_errors(path, schema)
+    properties = schema.get("properties") or {}
+    for name in sorted(properties):
+        broken += schema_errors(f"{path}.properties[{name}]", properties[name] or {}, "for specified object fields")
+    if isinstance(items := schema.get("items"), dict):
+        broken += schema_errors(f"{path}.items", items, "for specified array items")
+    if isinstance(values := schema.get("additionalProperties"), dict):
+        words = "for specified object fields"
+        if properties:
+            broken.append(
+                rules.forbidden(
+                    f"{path}.additionalProperties", "additionalProperties and properties are mutual exclusive"
+                )
+            )
+        broken += schema_errors(f"{path}.additionalProperties", values, words)
+    if schema.get("type") == "array" and schema.get("items") is None:
+        broken.append(rules.required(f"{path}.items", "must be specified"))
+    return broken
