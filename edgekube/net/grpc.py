@@ -70,7 +70,10 @@ class GrpcChannel:
         call = self._unary.get(path)
         if call is None:
             call = self._unary[path] = self._channel.unary_unary(path)
-        future = call.future(request, metadata=self._metadata)
+        try:
+            future = call.future(request, metadata=self._metadata)
+        except ValueError:
+            raise RpcFailed("CANCELLED", "the channel was closed") from None
         token = trio.lowlevel.current_trio_token()
         task = trio.lowlevel.current_task()
         settled = False
@@ -110,7 +113,10 @@ class GrpcChannel:
         grpcio reads streams by blocking, so each stream costs one thread; leaving the block cancels the call and ends it.
         """
         send, receive = trio.open_memory_channel[bytes](STREAM_BUFFER)
-        call = self._channel.stream_stream(path)(iter(requests), metadata=self._metadata)
+        try:
+            call = self._channel.stream_stream(path)(iter(requests), metadata=self._metadata)
+        except ValueError:
+            raise RpcFailed("CANCELLED", "the channel was closed") from None
         token = trio.lowlevel.current_trio_token()
         failure: list[RpcFailed] = []
 

@@ -34,7 +34,7 @@ from edgekube.node.pods.resources import cgroup_parent, pod_resources
 from edgekube.node.pods.restarts import BackOff, next_back_off
 from edgekube.node.pods.seen import AnyContainer, Seen, find_container, format_pod
 from edgekube.node.pods.starting import Birth, CannotStart
-from edgekube.node.pods.status import FINISHED, Circumstances, make_status
+from edgekube.node.pods.status import FINISHED, OWN_CONDITIONS, Circumstances, make_status
 from edgekube.node.pods.stopping import grace_of, stop_container, stop_pod
 from edgekube.node.pods.tools import Tools
 from edgekube.node.volumes.keeper import Keeper
@@ -88,11 +88,12 @@ class Worker:
     # ---- told from outside
 
     def update(self, pod: Pod) -> None:
-        """The API (or the file) shows a new state."""
-        self.pod = pod
+        """The API (or the file) shows a new state. One that differs only by what we wrote ourselves wakes nobody."""
+        before, self.pod = self.pod, pod
         if pod.metadata.deletion_timestamp is not None:
             self.end(Happening.DELETED)
-        self.wake()
+        if _differs(before, pod):
+            self.wake()
 
     def gone(self) -> None:
         """The object is no more."""
@@ -228,7 +229,9 @@ class Worker:
             terminal=self.stage is not Stage.SYNC,
             stopped=stopped,
         )
-        status = make_status(self.pod, self.seen, self.last, around)
+        own = [condition for condition in self.last.conditions if condition.type in OWN_CONDITIONS]
+        others = [condition for condition in self.pod.status.conditions if condition.type not in OWN_CONDITIONS]
+        status = make_status(self.pod, self.seen, replace(self.last, conditions=own + others), around)
         self.last = status
         shown = self.mirror if self.static else self.pod
         if shown is not None:
@@ -534,3 +537,19 @@ class Worker:
 
     def _tell_container(self, container: AnyContainer, type_: str, reason: str, message: str) -> None:
         self.tools.tell_container(self.mirror or self.pod, container, type_, reason, message)
+
+
+def _differs(before: Pod, after: Pod) -> bool:
+    """Whether a pod changed in anything that is not the kubelet's own to write."""
+
+    def others(pod: Pod) -> list[tuple[str, str]]:
+        return [(c.type, c.status) for c in pod.status.conditions if c.type not in OWN_CONDITIONS]
+
+    one, two = before.metadata, after.metadata
+    return (
+        one.generation != two.generation
+        or one.labels != two.labels
+        or one.annotations != two.annotations
+        or one.deletion_timestamp != two.deletion_timestamp
+        or others(before) != others(after)
+    )
