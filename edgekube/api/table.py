@@ -82,6 +82,11 @@ def definitions(columns: Iterable[Column]) -> list[dict[str, Any]]:
     ]
 
 
+def _cell(value: Any) -> Any:
+    """A plain value: amounts and times are text of their own types inside objects."""
+    return str(value) if isinstance(value, str) else value
+
+
 def render(
     kind: Kind[Any],
     objects: Iterable[Any],
@@ -102,7 +107,7 @@ def render(
     rows = []
     only: dict[str, Any] = {}
     for item in objects:
-        row: dict[str, Any] = {"cells": [column.value(item, now_text) for column in columns]}
+        row: dict[str, Any] = {"cells": [_cell(column.value(item, now_text)) for column in columns]}
         if found := kind.row_conditions(item):
             row["conditions"] = found
         if include == "Object":

@@ -18,6 +18,7 @@ import trio
 
 from edgekube import errors
 from edgekube.api import discovery
+from edgekube.kinds.catalog import SUBRESOURCE_KINDS
 from edgekube.net.exchange import Request
 from edgekube.server import answers, negotiation
 from edgekube.server.bodies import JSON
@@ -139,12 +140,12 @@ class OpenApiFiles:
 
         kinds = self._kinds.all()
         if name == "v2":
-            return openapi.v2_document(kinds, version=GIT_VERSION)
+            return openapi.v2_document(kinds, SUBRESOURCE_KINDS, version=GIT_VERSION)
         if name == "v2.pb":
             from edgekube.wire import openapi_protobuf
 
-            return openapi_protobuf.encode(openapi.v2_document(kinds, version=GIT_VERSION))
-        return openapi.v3_document(name.removeprefix("v3/"), kinds, version=GIT_VERSION)
+            return openapi_protobuf.encode(openapi.v2_document(kinds, SUBRESOURCE_KINDS, version=GIT_VERSION))
+        return openapi.v3_document(name.removeprefix("v3/"), kinds, SUBRESOURCE_KINDS, version=GIT_VERSION)
 
 
 def _write(path: Path, data: bytes) -> None:

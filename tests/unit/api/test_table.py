@@ -2,7 +2,7 @@
 
 from edgekube.api import table
 from edgekube.api.kind import Column, Kind
-from edgekube.api.meta import Object, Struct, zero
+from edgekube.api.meta import Object, Quantity, Struct, zero
 
 
 class Spec(Struct):
@@ -78,3 +78,10 @@ def test_bare_metadata_of_one_and_of_many():
     assert many["kind"] == "PartialObjectMetadataList"
     assert many["metadata"] == {"resourceVersion": "9"}
     assert [item["metadata"]["name"] for item in many["items"]] == ["a"]
+
+
+def test_a_cell_is_plain_text_whatever_type_of_text_the_object_holds():
+    columns = (Column("Amount", "string", lambda item, now: Quantity("1Gi")),)
+    kind = Kind(type=Thing, group="example.com", version="v1", name="Thing", plural="things", columns=columns)
+    (cell,) = table.render(kind, [thing("a")], NOW)["rows"][0]["cells"]
+    assert type(cell) is str
