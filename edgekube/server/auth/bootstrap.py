@@ -1,4 +1,4 @@
-"""Putting the default namespaces, roles and bindings in place, and keeping aggregated roles together.
+"""Putting the default roles and bindings in place, and keeping aggregated roles together.
 
 What is missing is made, what somebody added stays; an object whose autoupdate annotation is "false" is left alone. Works
 through a client with full rights. Source: k8s.io/kubernetes pkg/registry/rbac/reconciliation,
@@ -15,12 +15,11 @@ import trio
 from msgspec.structs import replace
 
 from edgekube.api.kind import Kind
-from edgekube.api.meta import LabelSelector, Object, ObjectMeta
+from edgekube.api.meta import LabelSelector, ObjectMeta
 from edgekube.api.selectors import from_label_selector
 from edgekube.client.follow import Cache, follow
 from edgekube.client.interface import Client
 from edgekube.errors import AlreadyExists, ApiError, Conflict
-from edgekube.kinds.core import namespace as namespaces
 from edgekube.kinds.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from edgekube.kinds.rbac.clusterrole import AggregationRule, ClusterRole, PolicyRule
 from edgekube.kinds.rbac.clusterrolebinding import ClusterRoleBinding, RoleRef, Subject
@@ -32,7 +31,6 @@ from edgekube.server.auth.policy_notation import RoleFacts, parse
 from edgekube.server.auth.rbac import GROUP
 from edgekube.server.auth.rules import Rule
 
-NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 LABEL = {"kubernetes.io/bootstrapping": "rbac-defaults"}
 AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
@@ -91,12 +89,7 @@ def default_bindings() -> list[RoleBinding]:
 
 
 async def put_in_place(client: Client) -> None:
-    """Make what is missing. Raises ApiError when the server refuses."""
-    present = await client.list(namespaces.KIND)
-    have = {item.metadata.name for item in present.items}
-    for name in NAMESPACES:
-        if name not in have:
-            await _create(client, namespaces.KIND, namespaces.Namespace(metadata=ObjectMeta(name=name)))
+    """Make what is missing (kube-system and kube-public are there). Raises ApiError when the server refuses."""
     await _reconcile(client, clusterrole.KIND, default_cluster_roles(), _mended_role)
     await _reconcile(client, role.KIND, default_roles(), _mended_role)
     await _reconcile(client, clusterrolebinding.KIND, default_cluster_bindings(), _mended_binding)
@@ -186,13 +179,6 @@ async def _settle(
             return
         except (Conflict, AlreadyExists):
             found = await client.get(kind, wanted.metadata.name, wanted.metadata.namespace)
-
-
-async def _create(client: Client, kind: Kind[Any], item: Object) -> None:
-    try:
-        await client.create(kind, item)
-    except AlreadyExists:
-        log.debug("%s %s is there already", kind.singular, item.metadata.name)
 
 
 def _mended_role(found: Any, wanted: Any) -> Any | None:
