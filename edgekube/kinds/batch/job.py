@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from edgekube.api import names
 from edgekube.api.durations import human
 from edgekube.api.kind import Column, Kind
 from edgekube.api.meta import Int32, LabelSelector, Object, Struct, Time, list_atomic, list_set, parse_time, zero
@@ -89,7 +90,7 @@ def prepare_create(job: Job) -> None:
         CONTROLLER_UID: job.metadata.uid,
     }
     job.spec.template.metadata.labels = own | labels
-    if inherited:
+    if inherited and not names.label_value(job.metadata.name):  # else the template alone is to blame
         job.metadata.labels = dict(job.spec.template.metadata.labels)
     if job.spec.selector is None:
         job.spec.selector = LabelSelector()

@@ -342,7 +342,7 @@ KIND = Kind(
     columns=described(
         "persistentvolumes",
         NAME,
-        Column("Capacity", "string", lambda item, _: item.spec.capacity.get("storage", "0")),
+        Column("Capacity", "string", lambda item, _: str(item.spec.capacity.get("storage", "0"))),
         Column("Access Modes", "string", lambda item, _: access_modes(item.spec.access_modes)),
         Column("Reclaim Policy", "string", lambda item, _: item.spec.persistent_volume_reclaim_policy),
         Column("Status", "string", _phase),

@@ -102,7 +102,7 @@ def _phase(claim: PersistentVolumeClaim, _now: str) -> str:
 
 
 def _capacity(claim: PersistentVolumeClaim, _now: str) -> str:
-    return claim.status.capacity.get("storage", Quantity("0")) if claim.spec.volume_name else ""
+    return str(claim.status.capacity.get("storage", "0")) if claim.spec.volume_name else ""
 
 
 def _modes(claim: PersistentVolumeClaim, _now: str) -> str:
