@@ -101,6 +101,8 @@ def go_value(value: Any) -> str:
 
 def _go_float(value: float) -> str:
     text = repr(value)
+    if "e" in text and 1e-4 <= abs(value) < 1e21:
+        return f"{value:.0f}"
     if "e" in text:
         mantissa, exponent = text.split("e")
         return f"{mantissa.removesuffix('.0')}e{exponent[0] if exponent[0] in '+-' else '+'}{exponent.lstrip('+-'):0>2}"
@@ -113,8 +115,8 @@ def shown(value: Any) -> str:
         return quoted(str(value))
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
+    if isinstance(value, int | float):
+        return go_value(value)
     return go_json(value)
 
 

@@ -49,6 +49,7 @@ class Node:
         self.patch_key = merge.patch_key
         self.strategy = merge.strategy
         self.null_by_default = False  # Go writes null for it when it is empty, ours leaves it out
+        self.default: Any = None  # what stands for this member when it is a list's key and left out
         self._struct: type[msgspec.Struct] | None = None
 
     @classmethod
@@ -56,7 +57,8 @@ class Node:
         """The node of a struct; its members are compiled when first asked for, since types may be recursive."""
         node = cls(STRUCT, f"{_package(struct)}.{struct.__name__}", merge)
         node._struct = struct
-        node.atomic = node.atomic or getattr(struct, "ATOMIC", False)
+        granular = merge is not None and merge.map_type == "granular"
+        node.atomic = node.atomic or (getattr(struct, "ATOMIC", False) and not granular)
         return node
 
     @property
@@ -82,8 +84,8 @@ class Node:
     @cached_property
     def key_defaults(self) -> dict[str, Any]:
         """For a list of structs: the values of its keys that may be left out."""
-        members = self.element.members if self.element is not None else None
-        return {key: KEY_DEFAULTS[key] for key in self.keys if members and key in members and key in KEY_DEFAULTS}
+        members = (self.element.members if self.element is not None else None) or {}
+        return {key: members[key].default for key in self.keys if key in members and members[key].default is not None}
 
 
 def _package(struct: type[msgspec.Struct]) -> str:
@@ -102,6 +104,7 @@ def _members(struct: type[msgspec.Struct]) -> dict[str, Node]:
     for field in msgspec.structs.fields(struct):
         node = _compile(field.type, None)
         node.null_by_default = node.kind == LIST and field.default is None
+        node.default = KEY_DEFAULTS.get(field.encode_name)
         found[field.encode_name] = node
     return found
 
