@@ -26,12 +26,6 @@ UNTYPED = {
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceValidation.openAPIV3Schema": "JSONSchemaProps",
 }
 
-# map semantics of single members
-EXTENSIONS: dict[str, dict[str, Any]] = {
-    "io.k8s.api.core.v1.PersistentVolumeClaimStatus.allocatedResourceStatuses": {"x-kubernetes-map-type": "granular"},
-    "io.k8s.api.core.v1.PersistentVolumeSpec.claimRef": {"x-kubernetes-map-type": "granular"},
-}
-
 # discriminated unions
 UNIONS: dict[str, dict[str, Any]] = {
     "io.k8s.api.core.v1.AppArmorProfile": {

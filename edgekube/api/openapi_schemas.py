@@ -228,7 +228,7 @@ class Schemas:
     def _property(self, field: msgspec.structs.FieldInfo, path: str) -> Schema:
         bare, merge, small = _unwrap(field.type)
         made = self._scalar_fact(path) or self._schema(bare, small, path)
-        beside = _extensions(merge) | facts.EXTENSIONS.get(path, {})
+        beside = _extensions(merge)
         if field.default_factory is not msgspec.NODEFAULT and get_origin(bare) is None:
             if isinstance(bare, type) and issubclass(bare, msgspec.Struct):
                 beside["default"] = {}

@@ -334,7 +334,8 @@ def definition_rules(definition: CustomResourceDefinition) -> list[FieldError]:
     """Names, scope, versions and their schemas."""
     spec = definition.spec
     broken: list[FieldError] = []
-    if definition.metadata.name != f"{spec.names.plural}.{spec.group}":
+    born = bool(definition.metadata.resource_version)
+    if not born and definition.metadata.name != f"{spec.names.plural}.{spec.group}":
         words = 'must be spec.names.plural+"."+spec.group'
         broken.append(rules.invalid("metadata.name", definition.metadata.name, words))
     broken += _group_rules(definition) + rules.one_of("spec.scope", spec.scope, SCOPES)

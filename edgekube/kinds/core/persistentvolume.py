@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope
-from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, list_atomic, zero
+from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, granular, list_atomic, zero
 from edgekube.kinds.core import claim_rules, resource_rules, scheduling_rules, volume_rules
 from edgekube.kinds.core.printing import AGE, NAME, UNSET, described
 from edgekube.kinds.core.quantities import is_fraction, round_up_all
@@ -162,7 +162,7 @@ class PersistentVolumeSpec(Struct):
     storageos: StorageOSPersistentVolumeSource | None = None
     csi: CSIPersistentVolumeSource | None = None
     access_modes: Annotated[list[str], list_atomic()] = []
-    claim_ref: ObjectReference | None = None
+    claim_ref: Annotated[ObjectReference | None, granular()] = None
     persistent_volume_reclaim_policy: str = ""
     storage_class_name: str = ""
     mount_options: Annotated[list[str], list_atomic()] = []

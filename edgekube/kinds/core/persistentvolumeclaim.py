@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind
-from edgekube.api.meta import Object, Quantity, Struct, Time, list_atomic, list_map, zero
+from edgekube.api.meta import Object, Quantity, Struct, Time, granular, list_atomic, list_map, zero
 from edgekube.api.quantity import amount
 from edgekube.kinds.core import claim_rules, resource_rules
 from edgekube.kinds.core.claimspec import PersistentVolumeClaimSpec
@@ -38,7 +38,7 @@ class PersistentVolumeClaimStatus(Struct):
     capacity: dict[str, Quantity] = {}
     conditions: Annotated[list[PersistentVolumeClaimCondition], list_map("type")] = []
     allocated_resources: dict[str, Quantity] = {}
-    allocated_resource_statuses: dict[str, str] = {}
+    allocated_resource_statuses: Annotated[dict[str, str], granular()] = {}
     current_volume_attributes_class_name: str | None = None
     modify_volume_status: ModifyVolumeStatus | None = None
 
