@@ -62,6 +62,7 @@ class ApiServer:
         ("/serviceaccounts/token"); `connectors`: those that take over the connection ("/pods/exec")."""
         clock, self.settings = clock or SystemClock(), settings or Settings()
         steps = catalog.built_in(clock, self.settings) if admission is None else admission
+        steps = (*steps, *catalog.last(clock, authorizer))
         self.registry = Registry(store, clock, admission=steps, kinds=kinds)
         self.health, self.metrics = Health(), Metrics(self.settings.started_s)
         self.documents = Documents(

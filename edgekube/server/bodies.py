@@ -14,7 +14,7 @@ import msgspec
 from edgekube import errors
 from edgekube.api import decoding
 from edgekube.api.kind import Kind
-from edgekube.kinds.catalog import built_in
+from edgekube.kinds.catalog import SUBRESOURCE_KINDS, built_in
 from edgekube.server.context import Context
 
 Document = dict[str, Any]
@@ -41,7 +41,7 @@ RETIRED = {
 
 @cache
 def _built_in_ids() -> frozenset[int]:
-    return frozenset(id(kind) for kind in built_in())
+    return frozenset(id(kind) for kind in (*built_in(), *SUBRESOURCE_KINDS))
 
 
 def media_type(header: str) -> str:
@@ -77,7 +77,7 @@ def read_object(kind: Kind[Any], data: bytes, content_type: str, context: Contex
 
         try:
             document = k8s_protobuf.decode(data, kind)
-        except ValueError as problem:
+        except (errors.ProtocolError, ValueError) as problem:
             raise decoding.unrecognized(kind.name, str(problem), data) from None
         check_kind(kind, document)
         return document

@@ -218,11 +218,7 @@ class Deleter:
             if deletion.marked is None:
                 return live, False
             return await self._writer.put(kind, deletion.marked, row), False
-        marked = deletion.marked
-        if marked is None:
-            gone = await self._writer.remove(kind, item, row)
-        else:
-            gone = await self._writer.remove(kind, marked, row)
+        gone = await self._writer.remove(kind, item, row, marked=deletion.marked)
         await self._admission.settle(review, stored=True)
         return self._answer(kind, gone, gone=True), True
 

@@ -18,6 +18,7 @@ import trio
 
 from edgekube import errors
 from edgekube.api import discovery
+from edgekube.api.kind import ENCODER
 from edgekube.kinds.catalog import SUBRESOURCE_KINDS
 from edgekube.net.exchange import Request
 from edgekube.server import answers, negotiation
@@ -116,7 +117,7 @@ class OpenApiFiles:
             if one is not None:
                 made[path] = one[1]
         if index is not None:
-            _write(index, msgspec.json.encode(made))
+            _write(index, ENCODER.encode(made))
         return made
 
     def _load(self, name: str) -> tuple[bytes, str] | None:
@@ -211,7 +212,7 @@ class Documents:
 
     def _json(self, request: Request, document: dict[str, Any]) -> Answer:
         self._only_get(request)
-        return Answer(200, msgspec.json.encode(document), JSON)
+        return Answer(200, ENCODER.encode(document), JSON)
 
     def missing(self, path: str) -> Answer:
         """The answer where a whole group or version is unknown. Raises NotFound within the core group."""
@@ -225,7 +226,7 @@ class Documents:
         headers = (("X-Content-Type-Options", "nosniff"),)
         if name:
             single = self._health.single(endpoint, name)
-            return PAGE_NOT_FOUND if single is None else Answer(single[0], single[1].encode(), TEXT, headers)
+            return PAGE_NOT_FOUND if single is None else Answer(single[0], single[1].encode(), TEXT)
         verbose = any(key == "verbose" for key, _ in request.query)
         excluded = [value for key, value in request.query if key == "exclude"]
         status, text = self._health.answer(endpoint, excluded=excluded, verbose=verbose)
@@ -296,7 +297,7 @@ class Documents:
             from edgekube.api import openapi
 
             index = openapi.v3_index(await self._openapi.hashes())
-            return Answer(200, msgspec.json.encode(index), TEXT)
+            return Answer(200, ENCODER.encode(index), TEXT)
         if not rest.startswith("v3/"):
             return PAGE_NOT_FOUND
         self._acceptable(takes_json or any(media.startswith(PROTO_V3) for media in accept))

@@ -13,7 +13,7 @@ import msgspec
 
 from edgekube import errors
 from edgekube.api import table
-from edgekube.api.kind import Kind
+from edgekube.api.kind import ENCODER, Kind
 from edgekube.server.bodies import JSON, PROTOBUF, YAML, is_custom
 from edgekube.server.listing import Page
 from edgekube.server.stored import raw_metadata
@@ -118,7 +118,7 @@ def shaped(kind: Kind[Any], form: Form, value: bytes, include: str, now_text: st
         return value
     if form.shape == TABLE:
         made = table.render(kind, [kind.from_json(value)], now_text, include, version=form.version, heads=heads)
-        return msgspec.json.encode(made)
+        return ENCODER.encode(made)
     if form.shape == PARTIAL_LIST:
         package = kind.group.partition(".")[0] or "core"
         raise errors.NotAcceptable(
@@ -141,8 +141,8 @@ def shaped_list(kind: Kind[Any], form: Form, page: Page, include: str, now_text:
     if form.shape == TABLE:
         items = [kind.from_json(value) for value in page.values]
         made = table.render(kind, items, now_text, include, metadata=metadata, version=form.version)
-        return msgspec.json.encode(made)
-    head = msgspec.json.encode(metadata)
+        return ENCODER.encode(made)
+    head = ENCODER.encode(metadata)
     if form.shape == PARTIAL:
         raise errors.NotAcceptable(
             "you requested PartialObjectMetadata, but the requested object is a list", details=False

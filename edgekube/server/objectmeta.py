@@ -99,17 +99,22 @@ def _owner_errors(owners: list[OwnerReference]) -> list[FieldError]:
 
 
 def _finalizer_errors(finalizers: list[str]) -> list[FieldError]:
-    path = f"{AT}.finalizers"
     broken: list[FieldError] = []
-    for name in finalizers:
-        broken += rules.each(path, name, names.qualified_name(name))
     if "orphan" in finalizers and "foregroundDeletion" in finalizers:
         words = 'finalizers "orphan" and "foregroundDeletion" cannot be both set'
-        broken.append(rules.invalid(path, finalizers, words))
+        broken.append(rules.invalid(f"{AT}.finalizers", finalizers, words))
+    return broken + finalizer_errors(f"{AT}.finalizers", finalizers, whole=True)
+
+
+def finalizer_errors(path: str, finalizers: list[str], *, whole: bool = False) -> list[FieldError]:
+    """Names of finalizers. `whole`: a malformed one is told of the list, not of the element, as upstream does for metadata."""
+    broken: list[FieldError] = []
     for position, name in enumerate(finalizers):
+        at = rules.index(path, position)
+        broken += rules.each(path if whole else at, name, names.qualified_name(name))
         if "/" not in name and name not in STANDARD_FINALIZERS:
             words = "name is neither a standard finalizer name nor is it fully qualified"
-            broken.append(rules.invalid(rules.index(path, position), name, words))
+            broken.append(rules.invalid(at, name, words))
     return broken
 
 

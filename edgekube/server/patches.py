@@ -14,6 +14,7 @@ from edgekube.api.kind import FieldError, Kind
 from edgekube.server import answers, bodies
 from edgekube.server.bodies import Document
 from edgekube.server.context import Context
+from edgekube.server.schemas import schema_for
 from edgekube.server.stored import Stored
 from edgekube.server.writing import Transform
 
@@ -35,28 +36,23 @@ def check_media_type(kind: Kind[Any], content_type: str) -> str:
     return media
 
 
-def read_patch(media: str, data: bytes) -> Any:
-    """A patch body as operations (JSON Patch) or a document (all others). Raises BadRequest."""
+def read_patch(media: str, data: bytes, context: Context) -> Any:
+    """A patch body as operations (JSON Patch) or a document (all others). Adds warnings. Raises BadRequest."""
     if media == JSON_PATCH:
         return patching.read_json_patch(data)
     if media == MERGE_PATCH:
         return patching.read_merge_patch(data)
     if media == STRATEGIC_PATCH:
         return patching.read_strategic_patch(data)
-    return read_apply(data)
+    return read_apply(data, context)
 
 
-def read_apply(data: bytes) -> Document:
+def read_apply(data: bytes, context: Context) -> Document:
     """The document of an apply patch, which is YAML or its subset JSON."""
     try:
         document = decoding.parse_json(data)
     except ValueError:
-        from edgekube.api import yamldoc
-
-        try:
-            document, _ = yamldoc.parse_yaml(data)
-        except ValueError as problem:
-            raise errors.BadRequest(f"error decoding YAML: error converting YAML to JSON: {problem}") from None
+        document = _read_yaml(data, context)
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -65,6 +61,20 @@ def read_apply(data: bytes) -> Document:
             "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal"
             f" {found} into Go value of type map[string]interface {{}}"
         )
+    return document
+
+
+def _read_yaml(data: bytes, context: Context) -> Any:
+    from edgekube.api import yamldoc
+
+    try:
+        document, repeated = yamldoc.parse_yaml(data)
+    except ValueError as problem:
+        raise errors.BadRequest(f"error decoding YAML: error converting YAML to JSON: {problem}") from None
+    if repeated and context.field_validation == "Strict":
+        raise errors.BadRequest(f"error decoding YAML: {yamldoc.strict_words(repeated)}")
+    if context.field_validation != "Ignore":
+        context.warnings += repeated
     return document
 
 
@@ -159,7 +169,7 @@ def apply_transform(
             api_version=kind.api_version,
             subresource=subresource,
             now_text=now_text,
-            schema=applying.schema_of(kind.type),
+            schema=schema_for(kind),
         )
 
     return transform

@@ -15,7 +15,7 @@ import msgspec
 
 from edgekube import errors
 from edgekube.api import decoding, discovery
-from edgekube.api.kind import Kind
+from edgekube.api.kind import ENCODER, Kind
 from edgekube.api.meta import DeleteOptions, format_time
 from edgekube.net.exchange import Exchange, Request
 from edgekube.server import answers, bodies, negotiation, options, patches
@@ -157,7 +157,7 @@ class Resources:
 
     def plain(self, kind: Kind[Any] | None, form: Form, document: Document, status: int = 200) -> Answer:
         """An answer with a document that is no stored object (a Status, a Scale, a review)."""
-        return Answer(status, negotiation.encode(form.media, kind, msgspec.json.encode(document)), form.media)
+        return Answer(status, negotiation.encode(form.media, kind, ENCODER.encode(document)), form.media)
 
     async def _get(self, target: Target, request: Request, body: bytes, user: User) -> tuple[Answer, Context]:
         form = self.form(target.kind, request)
@@ -190,7 +190,9 @@ class Resources:
         form = self.form(kind, request)
         chosen = options.write_options("PatchOptions", request.query, apply=media == patches.APPLY_PATCH)
         context = context_of(request, user, chosen)
-        patch = Patch(media=media, content=patches.read_patch(media, body), data=body, force=bool(chosen.force))
+        patch = Patch(
+            media=media, content=patches.read_patch(media, body, context), data=body, force=bool(chosen.force)
+        )
         return self._written(kind, form, request, await self.registry.patch(target, patch, context)), context
 
     def _written(self, kind: Kind[Any], form: Form, request: Request, written: Written) -> Answer:
@@ -276,7 +278,7 @@ class _EventWriter:
 
     def error(self, problem: errors.ApiError) -> bytes:
         """The event that ends a watch."""
-        return self._framed("ERROR", msgspec.json.encode(problem.to_status()))
+        return self._framed("ERROR", ENCODER.encode(problem.to_status()))
 
 
 def read_delete_options(request: Request, body: bytes) -> DeleteOptions:

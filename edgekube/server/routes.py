@@ -19,10 +19,10 @@ from edgekube import errors
 from edgekube.clock import Clock
 from edgekube.net.exchange import Exchange, Request
 from edgekube.server import negotiation, paths
+from edgekube.server.auth.impersonation import Impersonation
 from edgekube.server.bodies import JSON
 from edgekube.server.context import Attributes, Authenticator, Authorizer, Context, User
 from edgekube.server.documents import Documents
-from edgekube.server.impersonation import impersonate
 from edgekube.server.metrics import Metrics
 from edgekube.server.paths import Asked
 from edgekube.server.resources import BODY_MAX_BYTES, Answer, Resources
@@ -52,6 +52,7 @@ class Routes:
     ) -> None:
         self._resources, self._documents, self._metrics, self._clock = resources, documents, metrics, clock
         self._authenticator, self.authorizer = authenticator, authorizer
+        self._impersonation = Impersonation(authorizer, forbidden)
         self._reading = self._writing = 0
 
     async def handle(self, exchange: Exchange) -> None:
@@ -91,7 +92,7 @@ class Routes:
     async def _identified(self, exchange: Exchange, asked: Asked, headers: list[tuple[str, str]]) -> int:
         request = exchange.request
         user = await self._authenticator.authenticate(request)
-        user = impersonate(request, user, self.authorizer)
+        user = self._impersonation.act_as(request, attributes_of(user, asked, request))
         self.authorize(user, asked, request)
         if not asked.is_resource:
             return await self._send(exchange, await self._document(exchange, asked), headers)

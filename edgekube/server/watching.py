@@ -13,11 +13,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 import trio
 
 from edgekube import errors
-from edgekube.api.kind import Kind
+from edgekube.api.kind import ENCODER, Kind
 from edgekube.server import answers
 from edgekube.server.listing import Lister, Selector
 from edgekube.server.options import ListOptions, revision
@@ -45,7 +44,7 @@ def bookmark(kind: Kind[Any], at: int, *, initial: bool = False) -> WatchEvent:
     if initial:
         metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
     document = kind.to_dict(kind.type(kind=kind.name, api_version=kind.api_version)) | {"metadata": metadata}
-    return WatchEvent("BOOKMARK", msgspec.json.encode(document), at)
+    return WatchEvent("BOOKMARK", ENCODER.encode(document), at)
 
 
 class FrameCache:

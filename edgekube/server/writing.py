@@ -10,7 +10,7 @@ Source: k8s.io/apiserver pkg/endpoints/handlers (create.go, update.go) and pkg/r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ from edgekube.server import answers, objectmeta
 from edgekube.server.admission.interface import CREATE, UPDATE, Chain, Review
 from edgekube.server.context import Context
 from edgekube.server.listing import Lister
+from edgekube.server.objectmeta import finalizer_errors
+from edgekube.server.schemas import schema_for
 from edgekube.server.shapes import reset_for_create, shape_of
 from edgekube.server.stored import Stored, to_store, to_wire
 from edgekube.store.interface import Durability, Key, Mismatch, Put, Remove, Row, Store
@@ -331,7 +333,7 @@ class Writer:
         if review.subresource in ("status", "approval"):
             return kind.status_rules(item, old)
         if review.subresource == "finalize":
-            return []
+            return finalizer_errors("spec.finalizers", item.spec.finalizers)
         if review.subresource:
             return kind.rules(item)
         return kind.rules(item) + kind.update_rules(item, old)
@@ -357,11 +359,19 @@ class Writer:
         (written,) = await self._store.write([Put(row.key, data, at, row.revision, durability)])
         return Stored(kind, to_wire(kind, written.value))
 
-    async def remove(self, kind: Kind[Any], item: Any, row: Row) -> Stored[Any]:
-        """Take a row out of the store. Raises `Mismatch`. Returns the last state at the deletion's revision."""
-        data, at = to_store(kind, item)
-        (written,) = await self._store.write([Remove(row.key, data, at, row.revision, DURABILITY[kind.keeping])])
-        return Stored(kind, to_wire(kind, written.value))
+    async def remove(self, kind: Kind[Any], item: Any, row: Row, *, marked: Any | None = None) -> Stored[Any]:
+        """Take a row out of the store, with a state in between that watchers see (`marked`). Raises `Mismatch`.
+
+        Returns the last state at the deletion's revision.
+        """
+        durability = DURABILITY[kind.keeping]
+        if marked is None:
+            steps: list[Put | Remove] = [Remove(row.key, *to_store(kind, item), row.revision, durability)]
+        else:
+            data, at = to_store(kind, marked)
+            steps = [Put(row.key, data, at, row.revision, durability), Remove(row.key, data, at, None, durability)]
+        written = await self._store.write(steps)
+        return Stored(kind, to_wire(kind, written[-1].value))
 
     async def put(self, kind: Kind[Any], item: Any, row: Row) -> Stored[Any]:
         """Write a state that needs no further checks (deletion marks, bindings). Raises `Mismatch`."""
@@ -381,7 +391,7 @@ class Writer:
             api_version=kind.api_version,
             subresource=subresource,
             now_text=self.now(),
-            schema=applying.schema_of(kind.type),
+            schema=schema_for(kind),
         )
         return msgspec.convert(entries, list[ManagedFieldsEntry], dec_hook=_as_is)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekube.clock import Clock
+from edgekube.server.admission.certificates import CertificateRequests
 from edgekube.server.admission.default_classes import DefaultIngressClass, DefaultStorageClass
 from edgekube.server.admission.interface import Step
 from edgekube.server.admission.limit_ranges import LimitRanger
@@ -15,9 +16,15 @@ from edgekube.server.admission.service_account import ServiceAccount
 from edgekube.server.admission.small_steps import StorageObjectInUseProtection, TaintNodesByCondition
 from edgekube.server.admission.tolerations import DefaultTolerationSeconds
 from edgekube.server.allocation import ServiceAllocator
+from edgekube.server.context import Authorizer
 
 if TYPE_CHECKING:
     from edgekube.server.apiserver import Settings
+
+
+def last(clock: Clock, authorizer: Authorizer) -> tuple[Step, ...]:
+    """Steps that come after all others, those of the authoriser included."""
+    return (CertificateRequests(authorizer, clock),)
 
 
 def built_in(clock: Clock, settings: Settings) -> tuple[Step, ...]:

@@ -26,9 +26,7 @@ from edgekube.server.subresources.binding import CREATED
 from edgekube.server.writing import Target
 from edgekube.store.interface import Mismatch
 
-KIND: Kind[types.Eviction] = Kind(
-    type=types.Eviction, group="policy", version="v1", name="Eviction", plural="evictions"
-)
+KIND: Kind[types.Eviction] = types.KIND
 MOST_DISRUPTED_PODS = 2000  # upstream's bound on one budget's open evictions
 
 

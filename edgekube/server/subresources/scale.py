@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from edgekube import errors
 from edgekube.api import applying, decoding, patching, selectors
-from edgekube.api.kind import Kind
+from edgekube.api.kind import ENCODER, Kind
 from edgekube.api.rules import invalid, not_negative
 from edgekube.kinds.autoscaling import scale as types
 from edgekube.net.exchange import Request
@@ -26,7 +24,7 @@ from edgekube.server.stored import Stored
 from edgekube.server.writing import Target
 
 API_VERSION = "autoscaling/v1"
-KIND: Kind[types.Scale] = Kind(type=types.Scale, group="autoscaling", version="v1", name="Scale", plural="scales")
+KIND: Kind[types.Scale] = types.KIND
 
 
 def view(item: Any) -> Document:
@@ -69,7 +67,7 @@ class Scale:
             made = await self._write(target, document, context)
         else:
             made = await self._patch(target, request, body, context)
-        return Answer(200, negotiation.encode(form.media, KIND, msgspec.json.encode(made)), form.media)
+        return Answer(200, negotiation.encode(form.media, KIND, ENCODER.encode(made)), form.media)
 
     async def _write(self, target: Target, document: Document, context: Context) -> Document:
         async def transform(live: Stored[Any] | None) -> Document:
@@ -82,7 +80,7 @@ class Scale:
 
     async def _patch(self, target: Target, request: Request, body: bytes, context: Context) -> Document:
         media = patches.check_media_type(KIND, request.header("content-type"))
-        patch = patches.read_patch(media, body)
+        patch = patches.read_patch(media, body, context)
         if media == patches.APPLY_PATCH:
             patches.check_applied(KIND, patch, target.namespace, target.name)
             return await self._apply(target, patch, context, force=request.param("force") in ("true", "1"))
@@ -187,4 +185,7 @@ def _to_parent(entries: list[Document], scale: list[Document], api_version: str)
             entry = {**entry, "fieldsV1": fields}
         owners.pop(_identity(entry), None)
         made.append(entry)
-    return made + [{**entry, "apiVersion": api_version} for entry in owners.values()]
+    added = [{key: value for key, value in entry.items() if key != "time"} for entry in owners.values()]
+    applied = [{**entry, "apiVersion": api_version} for entry in added if entry.get("operation") == "Apply"]
+    others = [{**entry, "apiVersion": api_version} for entry in owners.values() if entry.get("operation") != "Apply"]
+    return applied + made + others
