@@ -292,12 +292,32 @@ async def test_a_damaged_database_without_a_snapshot_is_said_and_left_alone(path
 
 
 async def test_a_cancelled_write_that_waits_is_withdrawn(path: Path) -> None:
-    async with opened(path) as store:
+    class Held(InlineOffloader):
+        """Commits when let go."""
+
+        def __init__(self) -> None:
+            self.go = trio.Event()
+
+        async def run(self, job: Any) -> Any:
+            await self.go.wait()
+            return await super().run(job)
+
+    held = Held()
+    async with open_store(path, offloader=lambda _: held) as store, trio.open_nursery() as nursery:
+        nursery.start_soon(store.write, [put("first")])
+        await trio.testing.wait_all_tasks_blocked()
         with trio.CancelScope() as scope:
-            scope.cancel()
-            await store.write([put("a")])
-        await store.write([put("b")])
-        assert texts(store) == {"b": "x"}
+            nursery.start_soon(_cancel_when_blocked, scope)
+            await store.write([put("withdrawn")])
+        assert scope.cancelled_caught
+        held.go.set()
+        await store.write([put("last")])
+        assert texts(store) == {"first": "x", "last": "x"}
+
+
+async def _cancel_when_blocked(scope: trio.CancelScope) -> None:
+    await trio.testing.wait_all_tasks_blocked()
+    scope.cancel()
 
 
 async def test_closing_writes_what_waits_and_then_refuses(path: Path) -> None:
