@@ -202,6 +202,7 @@ class ServerExchange:
         self._continue_owed = head.expects_continue
         self._keep_alive = head.keep_alive
         self._ahead = bytearray()
+        self._reading = False  # somebody waits for the body right now
 
     async def read_body(self, limit_bytes: int) -> bytes:
         """See Exchange."""
@@ -231,7 +232,11 @@ class ServerExchange:
                 if self._continue_owed:
                     self._continue_owed = False
                     await connection.send(http.CONTINUE)
-                connection.parser.feed(await connection.receive())
+                self._reading = True
+                try:
+                    connection.parser.feed(await connection.receive())
+                finally:
+                    self._reading = False
         return b""
 
     async def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
@@ -365,7 +370,7 @@ class ServerExchange:
         unread = 0
         try:
             while not self.body_complete and self._keep_alive:
-                if self._continue_owed or unread > DRAIN_BODY_BYTES:
+                if self._continue_owed or self._reading or unread > DRAIN_BODY_BYTES:
                     self._keep_alive = False
                     return
                 unread += len(await self.read_piece())

@@ -50,6 +50,10 @@ class Exchange(Protocol):
         """The whole body. Raises `errors.TooLarge` past the limit."""
         ...
 
+    async def read_piece(self) -> bytes:
+        """The next piece of the body as it arrives, b"" at its end: for bodies that are passed on, not kept."""
+        ...
+
     async def respond(self, status: int, headers: Headers, body: bytes = b"") -> None:
         """A complete answer; Content-Length (and Date) are added."""
         ...
