@@ -43,6 +43,7 @@ LEASE_NAMESPACE = "kube-node-lease"
 LEASE_S = 40
 RENEW_S = 10.0
 LOOK_S = 10.0
+LOOK_WHILE_UNREADY_S = 0.5  # mostly a network that is just being set up
 REPORT_S = 300.0
 IMAGES_AT_MOST = 50
 HARD_MEMORY_RESERVE = 100 * 1024 * 1024  # memory.available<100Mi, kubelet's default eviction threshold
@@ -281,13 +282,16 @@ class Registration:
     async def keep_reporting(self) -> None:
         """For ever. A Node somebody deleted is registered again."""
         while True:
-            await trio.sleep(LOOK_S)
+            await trio.sleep(LOOK_S if self._ready() else LOOK_WHILE_UNREADY_S)
             try:
                 await self.report()
             except NotFound:
                 await self.register()
             except (ApiError, ConnectionFailed) as error:
                 log.info("the node's status is not told: %s", error)
+
+    def _ready(self) -> bool:
+        return any(c.type == "Ready" and c.status == "True" for c in self.node.status.conditions)
 
     async def keep_lease(self) -> None:
         """Renew the Lease for ever."""

@@ -169,13 +169,15 @@ async def _run_with(
     if not config.runtime_endpoint:
         await archives.import_all(runtime, str(own_containerd(config).socket), config.images_dir, config.root)
     nursery.start_soon(recorder.run)
-    nursery.start_soon(tools.statuses.run)
-    nursery.start_soon(manager.keep_static)  # static pods ask nobody, not even a server that is not there yet
-    nursery.start_soon(manager.follow_events)
+    nursery.start_soon(manager.keep_going, tools.statuses.run)
+    nursery.start_soon(
+        manager.keep_going, manager.keep_static
+    )  # static pods ask nobody, not even a server that is not there yet
+    nursery.start_soon(manager.keep_going, manager.follow_events)
     node = await registration.register()
     manager.node_uid = node.metadata.uid
-    nursery.start_soon(registration.keep_lease)
-    nursery.start_soon(registration.keep_reporting)
+    nursery.start_soon(manager.keep_going, registration.keep_lease)
+    nursery.start_soon(manager.keep_going, registration.keep_reporting)
     await nursery.start(lambda task_status: follow(client, service_kind.KIND, services, task_status=task_status))
     await nursery.start(
         lambda task_status: follow(
@@ -187,9 +189,8 @@ async def _run_with(
             task_status=task_status,
         )
     )
-    for task in (manager.relist, manager.housekeep, manager.rotate_logs):
-        nursery.start_soon(task)
-    nursery.start_soon(ImageCollector(runtime, clock, config.data_dir).run)
+    manager.start_tasks()
+    nursery.start_soon(manager.keep_going, ImageCollector(runtime, clock, config.data_dir).run)
     task_status.started(Gate(manager))
 
 

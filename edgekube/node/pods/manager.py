@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import trio
@@ -21,6 +21,7 @@ from edgekube.kinds.core.pod import Pod
 from edgekube.net.grpc import RpcFailed
 from edgekube.node.logs import rotate
 from edgekube.node.pods.configs import POD_GRACE
+from edgekube.node.pods.seen import format_pod
 from edgekube.node.pods.static import CONFIG_HASH, CONFIG_MIRROR, StaticPods, is_mirror, make_mirror
 from edgekube.node.pods.stopping import DEFAULT_GRACE_S
 from edgekube.node.pods.tools import Tools
@@ -33,6 +34,8 @@ EVENTS_AGAIN_S = 2.0
 STATIC_EVERY_S = 5.0
 HOUSEKEEPING_S = 60.0
 LOG_CHECK_S = 10.0
+FIRST_RESTART_PAUSE_S = 1.0
+LONGEST_RESTART_PAUSE_S = 60.0
 
 log = logging.getLogger("edgekube.node.pods")
 
@@ -77,12 +80,22 @@ class Manager:
         self._nursery.start_soon(self._work, worker)
 
     async def _work(self, worker: Worker) -> None:
-        try:
-            await worker.run()
-        finally:
-            uid = worker.pod.metadata.uid
-            if self.workers.get(uid) is worker:
-                del self.workers[uid]
+        """A worker to its end; one that fails (our mistake) is followed by a fresh one, which knows only what it can observe."""
+        uid, pause_s = worker.pod.metadata.uid, FIRST_RESTART_PAUSE_S
+        while True:
+            failed = True
+            try:
+                await worker.run()
+                failed = False
+            except* Exception:
+                log.exception("the worker of %s failed; another begins", format_pod(worker.pod))
+            if not failed:
+                break
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_RESTART_PAUSE_S)
+            worker = self.workers[uid] = worker.successor()
+        if self.workers.get(uid) is worker:
+            del self.workers[uid]
 
     def find(self, namespace: str, name: str) -> Worker | None:
         """The worker of a pod by name; of several (one ending, one begun) the newest."""
@@ -99,6 +112,22 @@ class Manager:
                 worker.wake()
 
     # ---- tasks
+
+    def start_tasks(self) -> None:
+        """What goes on for as long as the node does; a task that fails (our mistake) is told and begun again."""
+        for task in (self.relist, self.housekeep, self.rotate_logs):
+            self._nursery.start_soon(self.keep_going, task)
+
+    @staticmethod
+    async def keep_going(task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task for ever, whatever happens in it."""
+        while True:
+            try:
+                await task()
+                return
+            except* Exception:
+                log.exception("%s failed and is begun again", getattr(task, "__name__", task))
+            await trio.sleep(LONGEST_RESTART_PAUSE_S / 6)
 
     async def follow_events(self) -> None:
         """Wake workers as the runtime tells of their containers."""

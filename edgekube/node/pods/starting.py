@@ -5,10 +5,12 @@ Source: kubelet kuberuntime_container.go startContainer (order, reasons, events)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import trio
 
 from edgekube.errors import EdgekubeError
 from edgekube.kinds.core import configmap, secret
@@ -22,7 +24,8 @@ from edgekube.node.pods.configs import container_config
 from edgekube.node.pods.environment import Surroundings, environment, referred
 from edgekube.node.pods.fields import Unresolved
 from edgekube.node.pods.hooks import run_hook
-from edgekube.node.pods.mounts import container_mounts, termination_log
+from edgekube.node.pods.mounts import container_mounts, hosts_path, termination_log
+from edgekube.node.pods.names import hosts_file
 from edgekube.node.pods.resources import linux_resources
 from edgekube.node.pods.security import container_security
 from edgekube.node.pods.seen import AnyContainer
@@ -156,3 +159,14 @@ async def _configure(tools: Tools, birth: Birth, image: Image) -> dict[str, Any]
         security=container_security(pod, container, image, target_id=birth.target_id),
         message_file=message_file,
     )
+
+
+async def write_hosts(tools: Tools, pod: Pod, root: Path, ips: Sequence[str]) -> None:
+    """The pod's /etc/hosts, once its address is known."""
+    try:
+        host_file = await trio.Path("/etc/hosts").read_text()
+    except OSError:
+        host_file = ""
+    path = trio.Path(hosts_path(root))
+    await path.write_text(hosts_file(pod, ips, tools.config.cluster_domain, host_file))
+    await path.chmod(0o644)

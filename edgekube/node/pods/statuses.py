@@ -153,3 +153,19 @@ def _steady(ours: PodCondition, live: PodCondition | None) -> PodCondition:
     return msgspec.structs.replace(
         ours, last_transition_time=live.last_transition_time, last_probe_time=live.last_probe_time
     )
+
+
+def differs(before: Pod, after: Pod) -> bool:
+    """Whether a pod changed in anything that is not the kubelet's own to write."""
+
+    def others(pod: Pod) -> list[tuple[str, str]]:
+        return [(c.type, c.status) for c in pod.status.conditions if c.type not in OWN_CONDITIONS]
+
+    one, two = before.metadata, after.metadata
+    return (
+        one.generation != two.generation
+        or one.labels != two.labels
+        or one.annotations != two.annotations
+        or one.deletion_timestamp != two.deletion_timestamp
+        or others(before) != others(after)
+    )

@@ -19,11 +19,19 @@ DEFAULT_GRACE_S = 30
 
 
 async def stop_container(
-    tools: Tools, pod: Pod, detail: ContainerDetail, ip: str, grace_s: int, message: str = ""
+    tools: Tools,
+    pod: Pod,
+    detail: ContainerDetail,
+    ip: str,
+    grace_s: int,
+    message: str = "",
+    said_goodbye: set[str] | None = None,
 ) -> None:
-    """Run preStop, then stop. Returns when the container has ended. Raises RpcFailed."""
+    """Run preStop (not again for containers in `said_goodbye`), then stop. Returns when it has ended. Raises RpcFailed."""
     container = find_container(pod, detail.name)
-    if container is not None:
+    if container is not None and detail.id not in (said_goodbye or ()):
+        if said_goodbye is not None:
+            said_goodbye.add(detail.id)
         tools.tell_container(pod, container, "Normal", "Killing", message or f"Stopping container {detail.name}")
         lifecycle = container.lifecycle
         if lifecycle is not None and lifecycle.pre_stop is not None and grace_s > 0:
@@ -39,7 +47,7 @@ async def stop_container(
             raise
 
 
-async def stop_pod(tools: Tools, pod: Pod, seen: Seen, grace_s: int) -> None:
+async def stop_pod(tools: Tools, pod: Pod, seen: Seen, grace_s: int, said_goodbye: set[str] | None = None) -> None:
     """Stop every container, main ones first, sidecars then in reverse order, then every sandbox. Raises RpcFailed."""
     ip = seen.sandbox.ips[0] if seen.sandbox and seen.sandbox.ips else tools.config.node_ip
     begun = trio.current_time()
@@ -48,14 +56,24 @@ async def stop_pod(tools: Tools, pod: Pod, seen: Seen, grace_s: int) -> None:
         return max(min(grace_s, LEAST_GRACE_S), round(grace_s - (trio.current_time() - begun)))
 
     sidecars = [c.name for c in pod.spec.init_containers if is_sidecar(c)]
+    failures: list[RpcFailed] = []
+
+    async def stop_one(detail: ContainerDetail) -> None:
+        try:
+            await stop_container(tools, pod, detail, ip, left_s(), "", said_goodbye)
+        except RpcFailed as failed:
+            failures.append(failed)
+
     async with trio.open_nursery() as nursery:
         for detail in seen.running:
             if detail.name not in sidecars:
-                nursery.start_soon(stop_container, tools, pod, detail, ip, left_s())
+                nursery.start_soon(stop_one, detail)
     for name in reversed(sidecars):
         for detail in seen.running:
             if detail.name == name:
-                await stop_container(tools, pod, detail, ip, left_s())
+                await stop_one(detail)
+    if failures:
+        raise failures[0]
     for sandbox in seen.sandboxes:
         if sandbox.ready:
             await tools.runtime.stop_sandbox(sandbox.id)

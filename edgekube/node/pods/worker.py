@@ -7,7 +7,6 @@ does follows from what it then observes. Source of order and wording: kubelet po
 from __future__ import annotations
 
 import logging
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,12 +21,11 @@ from edgekube.kinds.core.volume import Volume
 from edgekube.net.grpc import RpcFailed
 from edgekube.node import cgroups
 from edgekube.node.objects import NotYet, PodObjects
-from edgekube.node.pods import starting
-from edgekube.node.pods.configs import Around, log_directory, sandbox_config
+from edgekube.node.pods import remains, starting
+from edgekube.node.pods.configs import Around, sandbox_config
 from edgekube.node.pods.health import Watching
 from edgekube.node.pods.lifecycle import Happening, Stage, move
-from edgekube.node.pods.mounts import hosts_path
-from edgekube.node.pods.names import dns_for, hosts_file
+from edgekube.node.pods.names import dns_for
 from edgekube.node.pods.observing import Observer
 from edgekube.node.pods.plan import PodPlan, Sort, Start, plan
 from edgekube.node.pods.resources import cgroup_parent, pod_resources
@@ -35,6 +33,7 @@ from edgekube.node.pods.restarts import BackOff, next_back_off
 from edgekube.node.pods.seen import AnyContainer, Seen, find_container, format_pod
 from edgekube.node.pods.starting import Birth, CannotStart
 from edgekube.node.pods.status import FINISHED, OWN_CONDITIONS, Circumstances, make_status
+from edgekube.node.pods.statuses import differs
 from edgekube.node.pods.stopping import grace_of, stop_container, stop_pod
 from edgekube.node.pods.tools import Tools
 from edgekube.node.volumes.keeper import Keeper
@@ -46,7 +45,6 @@ AFTER_SANDBOX_TROUBLE_S = 2.0  # mostly a network that is just being set up
 FIRST_VOLUME_PAUSE_S = 0.5
 LONGEST_VOLUME_PAUSE_S = 122.0
 SECOND_LOOK_S = 0.15  # containerd's events come a moment before CRI shows what they tell
-DEAD_KEPT_PER_CONTAINER = 1
 BACK_OFF_EVENT_EVERY_S = 10.0
 
 log = logging.getLogger("edgekube.node.pods")
@@ -83,6 +81,7 @@ class Worker:
         self._second_look = False
         self._scope = trio.CancelScope()
         self._grace_s: int | None = None
+        self._said_goodbye: set[str] = set()  # containers whose preStop was begun while the pod ends
         self._watching: Watching | None = None
 
     # ---- told from outside
@@ -92,7 +91,7 @@ class Worker:
         before, self.pod = self.pod, pod
         if pod.metadata.deletion_timestamp is not None:
             self.end(Happening.DELETED)
-        if _differs(before, pod):
+        if differs(before, pod):
             self.wake()
 
     def gone(self) -> None:
@@ -121,6 +120,14 @@ class Worker:
         """Look soon; `look_twice`: and once more shortly after."""
         self._second_look = self._second_look or look_twice
         self._news.set()
+
+    def successor(self) -> Worker:
+        """A fresh worker for the same pod, told what this one was told."""
+        made = Worker(self.tools, self.pod, mirror=self.mirror, static=self.static)
+        made.last = self.last
+        if self._gone.is_set():
+            made.gone()
+        return made
 
     # ---- the task
 
@@ -181,6 +188,7 @@ class Worker:
             if (pause_s := await self._mount()) is not None:
                 return pause_s
         elif seen.running:
+            await remains.drop_old_sandboxes(self.tools, seen)
             await self._refresh()
         again_s = RESYNC_S
         if not decided.idle:
@@ -350,20 +358,10 @@ class Worker:
             self._tell("Warning", "FailedCreatePodSandBox", words)
             return None
         self.seen = await self._observe()
-        await self._write_hosts()
+        ips = self.seen.sandbox.ips if self.seen.sandbox else ()
+        await starting.write_hosts(self.tools, self.pod, self.root, ips)
         self._publish()
         return sandbox_id
-
-    async def _write_hosts(self) -> None:
-        ips = self.seen.sandbox.ips if self.seen.sandbox else ()
-        try:
-            host_file = await trio.Path("/etc/hosts").read_text()
-        except OSError:
-            host_file = ""
-        text = hosts_file(self.pod, ips, self.tools.config.cluster_domain, host_file)
-        path = trio.Path(hosts_path(self.root))
-        await path.write_text(text)
-        await path.chmod(0o644)
 
     async def _start_all(self, starts: tuple[Start, ...], sandbox_id: str, sandbox: dict[str, object]) -> float:
         """Start in order; seconds until the next look."""
@@ -400,14 +398,14 @@ class Worker:
             mounted=self._volumes.mounted,
             target_id=joined.id if joined else "",
         )
-        await self._drop_unstarted(begin.name)
+        await remains.drop_unstarted(self.tools, self.seen, begin.name)
         container_id = await starting.create(self.tools, birth)
         hooked = container.lifecycle is not None and container.lifecycle.post_start is not None
         if hooked:
             self.memory.unstarted.add(container_id)
         await starting.start(self.tools, birth, container_id)
         self.memory.troubles.pop(begin.name, None)
-        self._link_log(begin, container_id)
+        remains.link_log(self.tools, self.pod, begin.name, begin.restart_count, container_id)
         if hooked:
             await self._observe()
             self._publish()
@@ -422,32 +420,7 @@ class Worker:
                 raise
             finally:
                 self.memory.unstarted.discard(container_id)
-        await self._drop_dead(begin.name)
-
-    def _link_log(self, begin: Start, container_id: str) -> None:
-        links = self.tools.config.log_links_dir
-        if links is None:
-            return
-        meta = self.pod.metadata
-        links.mkdir(parents=True, exist_ok=True)
-        link = links / f"{meta.name}_{meta.namespace}_{begin.name}-{container_id}.log"
-        target = log_directory(self.tools.config.logs, meta.namespace, meta.name, meta.uid) / begin.name
-        link.unlink(missing_ok=True)
-        link.symlink_to(target / f"{begin.restart_count}.log")
-
-    async def _drop_unstarted(self, name: str) -> None:
-        """A container made but never started (we were killed in between) only stands in the way of its successor."""
-        for detail in self.seen.containers:
-            if detail.name == name and detail.state == "CREATED":
-                await self.tools.runtime.remove_container(detail.id)
-
-    async def _drop_dead(self, name: str) -> None:
-        """Keep the last dead container of a name, for `logs --previous`; earlier ones go with their logs."""
-        dead = [c for c in self.seen.containers if c.name == name and c.state == "EXITED"]
-        for detail in dead[DEAD_KEPT_PER_CONTAINER:]:
-            await self.tools.runtime.remove_container(detail.id)
-            if detail.log_path:
-                await trio.Path(detail.log_path).unlink(missing_ok=True)
+        await remains.drop_dead(self.tools, self.pod, self.seen, begin.name)
 
     # ---- ending
 
@@ -460,7 +433,7 @@ class Worker:
                     await self._observe()
                     self._publish()
                     grace_s = self._grace_s if self._grace_s is not None else max(1, grace_of(self.pod))
-                    await stop_pod(self.tools, self.pod, self.seen, grace_s)
+                    await stop_pod(self.tools, self.pod, self.seen, grace_s, self._said_goodbye)
                     await self._settle()
                 except RpcFailed as failed:
                     log.info("%s: cannot be stopped yet: %s", format_pod(self.pod), failed.message)
@@ -496,7 +469,7 @@ class Worker:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._first_of, self._news, nursery.cancel_scope)
                 nursery.start_soon(self._first_of, self._gone, nursery.cancel_scope)
-        await self._remove_remains()
+        await remains.remove_all(self.tools, self.pod)
         self.tools.objects.release(uid)
         self.tools.tokens.forget(uid)
         self.tools.images.forget(uid)
@@ -507,29 +480,6 @@ class Worker:
         await event.wait()
         scope.cancel()
 
-    async def _remove_remains(self) -> None:
-        """Dead containers, sandboxes and logs."""
-        uid, meta = self.pod.metadata.uid, self.pod.metadata
-        while True:
-            try:
-                for container in await self.tools.runtime.containers(uid):
-                    await self.tools.runtime.remove_container(container.id)
-                    self._unlink_log(container.name, container.id)
-                for sandbox in await self.tools.runtime.sandboxes(uid):
-                    await self.tools.runtime.stop_sandbox(sandbox.id)
-                    await self.tools.runtime.remove_sandbox(sandbox.id)
-                break
-            except RpcFailed as failed:
-                log.info("%s: remains not removed yet: %s", format_pod(self.pod), failed.message)
-                await trio.sleep(1.0)
-        logs = log_directory(self.tools.config.logs, meta.namespace, meta.name, meta.uid)
-        await trio.to_thread.run_sync(lambda: shutil.rmtree(logs, ignore_errors=True))
-
-    def _unlink_log(self, name: str, container_id: str) -> None:
-        if (links := self.tools.config.log_links_dir) is not None:
-            meta = self.pod.metadata
-            (links / f"{meta.name}_{meta.namespace}_{name}-{container_id}.log").unlink(missing_ok=True)
-
     # ---- telling
 
     def _tell(self, type_: str, reason: str, message: str) -> None:
@@ -537,19 +487,3 @@ class Worker:
 
     def _tell_container(self, container: AnyContainer, type_: str, reason: str, message: str) -> None:
         self.tools.tell_container(self.mirror or self.pod, container, type_, reason, message)
-
-
-def _differs(before: Pod, after: Pod) -> bool:
-    """Whether a pod changed in anything that is not the kubelet's own to write."""
-
-    def others(pod: Pod) -> list[tuple[str, str]]:
-        return [(c.type, c.status) for c in pod.status.conditions if c.type not in OWN_CONDITIONS]
-
-    one, two = before.metadata, after.metadata
-    return (
-        one.generation != two.generation
-        or one.labels != two.labels
-        or one.annotations != two.annotations
-        or one.deletion_timestamp != two.deletion_timestamp
-        or others(before) != others(after)
-    )
