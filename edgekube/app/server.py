@@ -6,15 +6,15 @@ What a phase does is its room's business; here is only who gets what.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -25,12 +25,18 @@ from edgekube.app.signals import wait_for_stop
 from edgekube.client import kubeconfig
 from edgekube.client.local import LocalClient
 from edgekube.clock import SystemClock
-from edgekube.errors import EdgekubeError, EnvironmentError_
+from edgekube.errors import EdgekubeError, EnvironmentError_, ServiceUnavailable
 from edgekube.net.listener import serving
 from edgekube.net.nodegate import NodeGate
 from edgekube.net.tls import ServerTls
+from edgekube.server.admission import catalog as admission
 from edgekube.server.apiserver import ApiServer, Settings
+from edgekube.server.auth.assembly import open_auth
+from edgekube.server.auth.authentication import administrator
+from edgekube.server.auth.bootstrap import keep_aggregated, put_in_place
 from edgekube.server.context import User
+from edgekube.server.subresources.streaming import connectors
+from edgekube.store.interface import Store
 from edgekube.store.sealing import load_sealer
 from edgekube.store.sqlite import open_store
 
@@ -38,6 +44,7 @@ LOG = logging.getLogger("edgekube.server")
 DRAIN_S = 5.0
 MASTERS = ("system:masters", "system:authenticated")
 SEALED = frozenset({"/secrets"})
+JSON, JWKS = "application/json", "application/jwk-set+json"
 
 
 @dataclass(slots=True)
@@ -136,9 +143,10 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         authorities = (pki.certificate("client-ca"), pki.certificate("request-header-ca"))
         tls = ServerTls(pki.certificate("serving-api"), pki.key("serving-api"), authorities)
         gates: dict[str, NodeGate] = {}
-        api, close = await _api_server(config, store, pki, clock, advertised)
-        stack.push_async_callback(close)
+        api = await _api_server((config, store, pki, clock), advertised, gates, stack)
         await api.bootstrap()
+        running = Running(config, clock, api, pki, advertised, config.https_listen_port, gates)
+        await put_in_place(running.client("system:apiserver", "kube-apiserver"))
         port = await stack.enter_async_context(
             serving(
                 api.handle,
@@ -153,7 +161,9 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         _write_kubeconfigs(config, pki, advertised, port)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(certificates.keep_renewed, pki, lambda: names, partial(_reload, tls))
-            yield Running(config, clock, api, pki, advertised, port, gates)
+            await nursery.start(keep_aggregated, running.client("system:apiserver", "kube-controller-manager"))
+            running.port = port
+            yield running
             nursery.cancel_scope.cancel()
 
 
@@ -166,22 +176,24 @@ async def _reload(tls: ServerTls) -> None:
 
 
 async def _api_server(
-    config: ServerConfig, store: Any, pki: certificates.Pki, clock: SystemClock, advertised: str
-) -> tuple[ApiServer, Any]:
-    from edgekube.server.auth.authentication import Authentication, CertificateUsers, administrator
-    from edgekube.server.auth.jwt import Signer
-    from edgekube.server.auth.rbac import Rbac
-    from edgekube.server.auth.serviceaccounts import ServiceAccountTokens
-
-    issuer = f"https://kubernetes.default.svc.{config.cluster_domain}"
-    tokens = ServiceAccountTokens(store, Signer(pki.service_account_key), clock, issuer=issuer)
-    authentication = Authentication(
-        certificates=CertificateUsers(pki.certificate("client-ca").read_bytes()),
-        service_accounts=tokens,
-        static_tokens={config.token: administrator()} if config.token else {},
+    running: tuple[ServerConfig, Store, certificates.Pki, SystemClock],
+    advertised: str,
+    gates: Mapping[str, NodeGate],
+    stack: AsyncExitStack,
+) -> ApiServer:
+    """The API with who may do what, and its way into nodes."""
+    config, store, pki, clock = running
+    auth = await stack.enter_async_context(
+        open_auth(
+            store,
+            clock,
+            client_ca=pki.certificate("client-ca").read_bytes(),
+            signing_key=pki.service_account_key,
+            static_tokens={config.token: administrator()} if config.token else {},
+            issuer=f"https://kubernetes.default.svc.{config.cluster_domain}",
+        )
     )
-    rbac = Rbac(store)
-    await rbac.load()
+    address = f"{advertised}:{config.https_listen_port}"
     settings = Settings(
         service_cidr=str(config.service_cidr),
         node_ports=config.service_node_port_range,
@@ -189,9 +201,28 @@ async def _api_server(
         port=config.https_listen_port,
         openapi_directory=config.data_dir / "openapi",
         started_s=time.time(),
+        extra_documents={
+            "/.well-known/openid-configuration": lambda: (JSON, json.dumps(auth.tokens.discovery(address)).encode()),
+            "/openid/v1/jwks": lambda: (JWKS, json.dumps(auth.tokens.key_set()).encode()),
+        },
     )
-    api = ApiServer(store, authenticator=authentication, authorizer=rbac, clock=clock, settings=settings)
-    return api, rbac.close
+    api = ApiServer(
+        store,
+        authenticator=auth.authentication,
+        authorizer=auth.authorization,
+        clock=clock,
+        settings=settings,
+        special=auth.special,
+        admission=(*admission.built_in(clock, settings), *auth.steps),
+    )
+
+    def gate(node: str) -> NodeGate:
+        if node not in gates:
+            raise ServiceUnavailable(f"node {node} is not connected", details=False)
+        return gates[node]
+
+    api.resources.connectors.update(connectors(api.registry.cluster, gate))
+    return api
 
 
 def _write_kubeconfigs(config: ServerConfig, pki: certificates.Pki, advertised: str, port: int) -> None:
