@@ -68,43 +68,39 @@ def _count(event: Event, _now: str) -> int:
     return event.series.count if event.series is not None else event.count or 1
 
 
+WORD_MAX_BYTES, MESSAGE_MAX_BYTES = 128, 1024
 NAMESPACE_WORDS = "does not match event.namespace"
 
 
 def broken_rules(event: Event) -> list[FieldError]:
-    """An event lives with what it is about; those written with an `eventTime` are held to the newer rules."""
+    """An event lives with what it is about; one with an `eventTime` is held to more."""
     broken = _namespace(event)
     if event.event_time is None:
         return broken
-    required = (("reportingController", event.reporting_component), ("reportingInstance", event.reporting_instance))
-    for member, text in (*required, ("action", event.action), ("reason", event.reason)):
-        if not text:
-            broken.append(rules.required(member))
-    if event.reporting_component:
-        name = event.reporting_component
-        broken += rules.each("reportingController", name, names.qualified_name(name))
+    name = event.reporting_component
+    if not name:
+        broken.append(rules.required("reportingComponent"))
+    broken += rules.each("reportingComponent", name, names.qualified_name(name))
     for member, text, most in (
-        ("reportingInstance", event.reporting_instance, 128),
-        ("action", event.action, 128),
-        ("reason", event.reason, 128),
-        ("message", event.message, 1024),
+        ("reportingInstance", event.reporting_instance, WORD_MAX_BYTES),
+        ("action", event.action, WORD_MAX_BYTES),
+        ("reason", event.reason, WORD_MAX_BYTES),
+        ("message", event.message, MESSAGE_MAX_BYTES),
     ):
+        if not text and member != "message":
+            broken.append(rules.required(member))
         if len(text.encode()) > most:
-            words = f"can have at most {most} characters"
-            broken.append(rules.invalid(member, "" if member == "reportingInstance" else text, words))
-    return broken + (
-        rules.one_of("type", event.type, ("Normal", "Warning")) if event.type else [rules.required("type")]
-    )
+            broken.append(rules.invalid(member, "", f"can have at most {most} characters"))
+    return broken
 
 
 def _namespace(event: Event) -> list[FieldError]:
     own, about = event.metadata.namespace, event.involved_object.namespace
-    if not about:
-        # things without a namespace are reported where everybody looks
-        if own in ("", "default", "kube-system"):
-            return []
-        return [rules.invalid("involvedObject.namespace", about, NAMESPACE_WORDS)]
-    return [] if own == about else [rules.invalid("involvedObject.namespace", about, NAMESPACE_WORDS)]
+    if about:
+        fits = own == about or event.event_time is not None
+    else:  # things without a namespace are reported where everybody looks
+        fits = own in ("", "default", "kube-system" if event.event_time is not None else "default")
+    return [] if fits else [rules.invalid("involvedObject.namespace", about, NAMESPACE_WORDS)]
 
 
 KIND = Kind(
