@@ -6,6 +6,7 @@ import pytest
 
 from edgekube.api import names, rules
 from edgekube.api.kind import FieldError
+from edgekube.api.meta import LabelSelector
 
 
 @pytest.mark.parametrize("name", ["a", "a-b", "1", "a" * 63])
@@ -60,6 +61,10 @@ def test_path_segments_and_config_keys() -> None:
         (rules.invalid("a", -1, "no"), "a: Invalid value: -1: no"),
         (rules.invalid("a", {"b": "<", "a": None}, "no"), 'a: Invalid value: {"a":null,"b":"\\u003c"}: no'),
         (rules.invalid("a", None, "no"), "a: Invalid value: null: no"),
+        (
+            rules.invalid("a", LabelSelector(match_labels={"z": "1", "b": "2"}), "no"),
+            'a: Invalid value: {"matchLabels":{"b":"2","z":"1"}}: no',
+        ),
         (rules.not_supported("a", "x", ["b", "c"]), 'a: Unsupported value: "x": supported values: "b", "c"'),
         (rules.duplicate("a", True), "a: Duplicate value: true"),
         (rules.forbidden("a", "not now"), "a: Forbidden: not now"),
