@@ -11,6 +11,7 @@ import msgspec
 
 from edgekube.api.kind import Kind
 from edgekube.api.meta import DeleteOptions
+from edgekube.errors import NotFound
 from edgekube.net.exchange import Request
 from edgekube.server import options
 from edgekube.server.bodies import JSON, Document
@@ -50,12 +51,20 @@ class LocalVerbs:
         if reason is not None:
             raise forbidden(attributes, reason)
 
+    def _served(self, kind: Kind[Any]) -> Kind[Any]:
+        """The server's own declaration: a caller may read less of an object (bare metadata), but what is stored is whole."""
+        served = self._registry.kinds.find(kind.group, kind.version, kind.plural)
+        if served is None:
+            raise NotFound("the server could not find the requested resource")
+        return served
+
     @staticmethod
     def _context(asker: User, manager: str) -> Context:
         return Context(user=asker, field_manager=manager or options_manager(asker), field_validation="Ignore")
 
     async def get(self, asker: User, kind: Kind[Any], namespace: str, name: str) -> bytes:
         """The object now."""
+        kind = self._served(kind)
         self._check(asker, "get", kind, namespace, name)
         return await self._registry.get(kind, namespace, name)
 
@@ -63,6 +72,7 @@ class LocalVerbs:
         self, asker: User, kind: Kind[Any], namespace: str, *, labels: str, fields: str
     ) -> tuple[Sequence[bytes], str]:
         """The objects, and the revision to watch from."""
+        kind = self._served(kind)
         self._check(asker, "list", kind, namespace)
         page = await self._registry.list(kind, namespace, self._options(kind, labels, fields))
         return page.values, str(page.revision)
@@ -76,6 +86,7 @@ class LocalVerbs:
         self, asker: User, kind: Kind[Any], namespace: str, *, after: str, labels: str, fields: str
     ) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
         """Pairs of event type and object."""
+        kind = self._served(kind)
         self._check(asker, "watch", kind, namespace)
         chosen = ListOptions(
             labels=options.labels(labels),
@@ -89,6 +100,7 @@ class LocalVerbs:
 
     async def create(self, asker: User, kind: Kind[Any], namespace: str, document: Document, *, manager: str) -> bytes:
         """The object as stored."""
+        kind = self._served(kind)
         self._check(asker, "create", kind, namespace)
         return (await self._registry.create(kind, namespace, document, self._context(asker, manager))).value
 
@@ -107,6 +119,7 @@ class LocalVerbs:
         if subresource not in PLAIN_SUBRESOURCES:
             path = resource_path(kind, namespace, name, subresource)
             return msgspec.json.encode(await self.call(asker, "PUT", path, document))
+        kind = self._served(kind)
         self._check(asker, "update", kind, namespace, name, subresource)
         target = Target(kind=kind, namespace=namespace, name=name, subresource=subresource)
         return (await self._registry.update(target, document, self._context(asker, manager))).stored.value
@@ -125,6 +138,7 @@ class LocalVerbs:
         force: bool,
     ) -> bytes:
         """Any patch type."""
+        kind = self._served(kind)
         self._check(asker, "patch", kind, namespace, name, subresource)
         target = Target(kind=kind, namespace=namespace, name=name, subresource=subresource)
         if subresource not in PLAIN_SUBRESOURCES:
@@ -142,6 +156,7 @@ class LocalVerbs:
 
     async def delete(self, asker: User, kind: Kind[Any], namespace: str, name: str, options: Document) -> bytes | None:
         """The object when it only began to go, else None."""
+        kind = self._served(kind)
         self._check(asker, "delete", kind, namespace, name)
         wanted = msgspec.convert(options, DeleteOptions)
         result, gone = await self._registry.delete(kind, namespace, name, wanted, self._context(asker, ""))
