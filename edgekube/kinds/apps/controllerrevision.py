@@ -11,6 +11,8 @@ from edgekube.kinds.core.printing import AGE, NAME, NONE, described
 
 
 class ControllerRevision(Object):
+    """A numbered snapshot of a template, in a form only its controller reads."""
+
     data: dict[str, Any] | None = None
     revision: int = zero(int)
 

@@ -13,16 +13,22 @@ from edgekube.kinds.core.printing import AGE, NAME, described, labels_text, sele
 
 
 class RollingUpdateDaemonSet(Struct):
+    """How many nodes may be without their pod, or have two, while pods are replaced."""
+
     max_unavailable: IntOrString | None = None
     max_surge: IntOrString | None = None
 
 
 class DaemonSetUpdateStrategy(Struct):
+    """Whether changed pods are replaced by themselves (RollingUpdate) or when deleted (OnDelete)."""
+
     type: str = ""
     rolling_update: RollingUpdateDaemonSet | None = None
 
 
 class DaemonSetSpec(Struct):
+    """Which pods, and how they are replaced."""
+
     selector: LabelSelector | None = None
     template: PodTemplateSpec = zero(PodTemplateSpec)
     update_strategy: DaemonSetUpdateStrategy = zero(DaemonSetUpdateStrategy)
@@ -31,6 +37,8 @@ class DaemonSetSpec(Struct):
 
 
 class DaemonSetCondition(Struct):
+    """One aspect of a DaemonSet's state."""
+
     type: str = zero(str)
     status: str = zero(str)
     last_transition_time: Time | None = None
@@ -39,6 +47,8 @@ class DaemonSetCondition(Struct):
 
 
 class DaemonSetStatus(Struct):
+    """On how many nodes pods are wanted, running, ready and up to date."""
+
     current_number_scheduled: Int32 = zero(int)
     number_misscheduled: Int32 = zero(int)
     desired_number_scheduled: Int32 = zero(int)
@@ -52,6 +62,8 @@ class DaemonSetStatus(Struct):
 
 
 class DaemonSet(Object):
+    """A pod on every node that fits."""
+
     spec: DaemonSetSpec = zero(DaemonSetSpec)
     status: DaemonSetStatus = zero(DaemonSetStatus)
 

@@ -13,16 +13,22 @@ from edgekube.kinds.core.printing import AGE, NAME, described, selector_text, te
 
 
 class RollingUpdateDeployment(Struct):
+    """How many pods may be missing, or too many, while they are replaced."""
+
     max_unavailable: IntOrString | None = None
     max_surge: IntOrString | None = None
 
 
 class DeploymentStrategy(Struct):
+    """Whether old pods go step by step (RollingUpdate) or all at once first (Recreate)."""
+
     type: str = ""
     rolling_update: RollingUpdateDeployment | None = None
 
 
 class DeploymentSpec(Struct):
+    """Which pods, how many, and how they are replaced."""
+
     replicas: Int32 | None = None
     selector: LabelSelector | None = None
     template: PodTemplateSpec = zero(PodTemplateSpec)
@@ -34,6 +40,8 @@ class DeploymentSpec(Struct):
 
 
 class DeploymentCondition(Struct):
+    """One aspect of a Deployment's state: Available, Progressing, ReplicaFailure."""
+
     type: str = zero(str)
     status: str = zero(str)
     last_update_time: Time | None = None
@@ -43,6 +51,8 @@ class DeploymentCondition(Struct):
 
 
 class DeploymentStatus(Struct):
+    """How many pods there are, over all ReplicaSets."""
+
     observed_generation: int = 0
     replicas: Int32 = 0
     updated_replicas: Int32 = 0
@@ -55,6 +65,8 @@ class DeploymentStatus(Struct):
 
 
 class Deployment(Object):
+    """Equal pods, with a way from one template to the next."""
+
     spec: DeploymentSpec = zero(DeploymentSpec)
     status: DeploymentStatus = zero(DeploymentStatus)
 

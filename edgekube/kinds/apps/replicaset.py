@@ -13,6 +13,8 @@ from edgekube.kinds.core.printing import AGE, NAME, described, selector_text, te
 
 
 class ReplicaSetSpec(Struct):
+    """Which pods, and how many."""
+
     replicas: Int32 | None = None
     min_ready_seconds: Int32 = 0
     selector: LabelSelector | None = None
@@ -20,6 +22,8 @@ class ReplicaSetSpec(Struct):
 
 
 class ReplicaSetCondition(Struct):
+    """One aspect of a ReplicaSet's state."""
+
     type: str = zero(str)
     status: str = zero(str)
     last_transition_time: Time | None = None
@@ -28,6 +32,8 @@ class ReplicaSetCondition(Struct):
 
 
 class ReplicaSetStatus(Struct):
+    """How many pods there are."""
+
     replicas: Int32 = zero(int)
     fully_labeled_replicas: Int32 = 0
     ready_replicas: Int32 = 0
@@ -38,6 +44,8 @@ class ReplicaSetStatus(Struct):
 
 
 class ReplicaSet(Object):
+    """A number of equal pods."""
+
     spec: ReplicaSetSpec = zero(ReplicaSetSpec)
     status: ReplicaSetStatus = zero(ReplicaSetStatus)
 

@@ -14,25 +14,35 @@ from edgekube.kinds.core.printing import AGE, NAME, described, template_columns
 
 
 class StatefulSetOrdinals(Struct):
+    """The number the first pod gets."""
+
     start: Int32 = zero(int)
 
 
 class StatefulSetPersistentVolumeClaimRetentionPolicy(Struct):
+    """Whether claims go with the set, and with pods that are scaled away."""
+
     when_deleted: str = ""
     when_scaled: str = ""
 
 
 class RollingUpdateStatefulSetStrategy(Struct):
+    """From which number on pods are replaced, and how many at once."""
+
     partition: Int32 | None = None
     max_unavailable: IntOrString | None = None
 
 
 class StatefulSetUpdateStrategy(Struct):
+    """Whether changed pods are replaced by themselves (RollingUpdate) or when deleted (OnDelete)."""
+
     type: str = ""
     rolling_update: RollingUpdateStatefulSetStrategy | None = None
 
 
 class StatefulSetSpec(Struct):
+    """Which pods, how many, in what order, with which claims."""
+
     replicas: Int32 | None = None
     selector: LabelSelector | None = None
     template: PodTemplateSpec = zero(PodTemplateSpec)
@@ -47,6 +57,8 @@ class StatefulSetSpec(Struct):
 
 
 class StatefulSetCondition(Struct):
+    """One aspect of a StatefulSet's state."""
+
     type: str = zero(str)
     status: str = zero(str)
     last_transition_time: Time | None = None
@@ -55,6 +67,8 @@ class StatefulSetCondition(Struct):
 
 
 class StatefulSetStatus(Struct):
+    """How many pods there are of the old and of the new revision."""
+
     observed_generation: int = 0
     replicas: Int32 = zero(int)
     ready_replicas: Int32 = 0
@@ -68,6 +82,8 @@ class StatefulSetStatus(Struct):
 
 
 class StatefulSet(Object):
+    """Numbered pods with storage of their own."""
+
     spec: StatefulSetSpec = zero(StatefulSetSpec)
     status: StatefulSetStatus = zero(StatefulSetStatus)
 

@@ -16,36 +16,50 @@ from edgekube.kinds.core.workload_rules import name_warnings
 
 
 class PodFailurePolicyOnExitCodesRequirement(Struct):
+    """Exit codes of one container, or of any."""
+
     container_name: str | None = None
     operator: str = zero(str)
     values: Annotated[list[Int32] | None, list_set(strategy="")] = None
 
 
 class PodFailurePolicyOnPodConditionsPattern(Struct):
+    """A condition a failed pod has."""
+
     type: str = zero(str)
     status: str = zero(str)
 
 
 class PodFailurePolicyRule(Struct):
+    """What to do about a failed pod that matches."""
+
     action: str = zero(str)
     on_exit_codes: PodFailurePolicyOnExitCodesRequirement | None = None
     on_pod_conditions: Annotated[list[PodFailurePolicyOnPodConditionsPattern], list_atomic()] = []
 
 
 class PodFailurePolicy(Struct):
+    """Rules about failed pods; the first that matches counts."""
+
     rules: Annotated[list[PodFailurePolicyRule] | None, list_atomic()] = None
 
 
 class SuccessPolicyRule(Struct):
+    """Which indexes, or how many of them, make a job a success."""
+
     succeeded_indexes: str | None = None
     succeeded_count: Int32 | None = None
 
 
 class SuccessPolicy(Struct):
+    """When a job succeeds before all of its pods have."""
+
     rules: Annotated[list[SuccessPolicyRule] | None, list_atomic()] = None
 
 
 class JobSpec(Struct):
+    """Which pods, how many of them must succeed, and what failures mean."""
+
     parallelism: Int32 | None = None
     completions: Int32 | None = None
     active_deadline_seconds: int | None = None
@@ -65,11 +79,15 @@ class JobSpec(Struct):
 
 
 class JobTemplateSpec(Struct):
+    """A job to be."""
+
     metadata: ObjectMeta = zero(ObjectMeta)
     spec: JobSpec = zero(JobSpec)
 
 
 class CronJobSpec(Struct):
+    """When jobs start, and which."""
+
     schedule: str = zero(str)
     time_zone: str | None = None
     starting_deadline_seconds: int | None = None
@@ -81,12 +99,16 @@ class CronJobSpec(Struct):
 
 
 class CronJobStatus(Struct):
+    """Jobs that are running, and when the last one started."""
+
     active: Annotated[list[ObjectReference], list_atomic()] = []
     last_schedule_time: Time | None = None
     last_successful_time: Time | None = None
 
 
 class CronJob(Object):
+    """Jobs by the calendar."""
+
     spec: CronJobSpec = zero(CronJobSpec)
     status: CronJobStatus = zero(CronJobStatus)
 

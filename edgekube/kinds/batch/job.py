@@ -16,6 +16,8 @@ from edgekube.kinds.core.workload_rules import name_warnings
 
 
 class JobCondition(Struct):
+    """One aspect of a job's state: Complete, Failed, Suspended and the steps towards them."""
+
     type: str = zero(str)
     status: str = zero(str)
     last_probe_time: Time | None = None
@@ -25,11 +27,15 @@ class JobCondition(Struct):
 
 
 class UncountedTerminatedPods(Struct):
+    """Pods that ended and are about to be counted, so that none is counted twice."""
+
     succeeded: Annotated[list[str], list_set(strategy="")] = []
     failed: Annotated[list[str], list_set(strategy="")] = []
 
 
 class JobStatus(Struct):
+    """How many pods run, succeeded and failed."""
+
     conditions: Annotated[list[JobCondition], list_atomic(patch_key="type", strategy="merge")] = []
     start_time: Time | None = None
     completion_time: Time | None = None
@@ -44,6 +50,8 @@ class JobStatus(Struct):
 
 
 class Job(Object):
+    """Pods that run to an end."""
+
     spec: JobSpec = zero(JobSpec)
     status: JobStatus = zero(JobStatus)
 

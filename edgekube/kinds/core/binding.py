@@ -9,6 +9,8 @@ from edgekube.kinds.core.references import ObjectReference
 
 
 class Binding(Object):
+    """A pod (by the object's name) and the node it goes to."""
+
     target: ObjectReference = zero(ObjectReference)
 
 

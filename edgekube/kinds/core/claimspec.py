@@ -9,11 +9,15 @@ from edgekube.kinds.core.references import TypedLocalObjectReference, TypedObjec
 
 
 class VolumeResourceRequirements(Struct):
+    """How much storage is asked for, and the most that will do."""
+
     limits: dict[str, Quantity] = {}
     requests: dict[str, Quantity] = {}
 
 
 class PersistentVolumeClaimSpec(Struct):
+    """Size, access, class and origin of the storage that is wished for."""
+
     access_modes: Annotated[list[str], list_atomic()] = []
     selector: LabelSelector | None = None
     resources: VolumeResourceRequirements = zero(VolumeResourceRequirements)

@@ -10,6 +10,8 @@ from edgekube.kinds.core.printing import NAME
 
 
 class ComponentCondition(Struct):
+    """Whether a part of the control plane is healthy."""
+
     type: str = zero(str)
     status: str = zero(str)
     message: str = ""
@@ -17,6 +19,8 @@ class ComponentCondition(Struct):
 
 
 class ComponentStatus(Object):
+    """One part of the control plane."""
+
     conditions: Annotated[list[ComponentCondition], list_map("type")] = []
 
 

@@ -9,6 +9,8 @@ from edgekube.kinds.core.printing import AGE, NAME, described
 
 
 class ConfigMap(Object):
+    """Text and binary files by name."""
+
     immutable: bool | None = None
     data: dict[str, str] = {}
     binary_data: dict[str, bytes] = {}

@@ -1,4 +1,4 @@
-"""Types shared by several kinds: ContainerPort, ContainerResizePolicy, ContainerRestartRuleOnExitCodes, ContainerRestartRule, ConfigMapEnvSource, SecretEnvSource and what they hold."""
+"""What a container is made of: its image, ports, environment, mounts, probes, hooks, resources and security."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from edgekube.kinds.core.volume import ObjectFieldSelector, ResourceFieldSelecto
 
 
 class ContainerPort(Struct):
+    """A port a container listens on."""
+
     name: str = ""
     host_port: Int32 = 0
     container_port: Int32 = zero(int)
@@ -19,37 +21,51 @@ class ContainerPort(Struct):
 
 
 class ContainerResizePolicy(Struct):
+    """Whether a change of a resource restarts the container."""
+
     resource_name: str = zero(str)
     restart_policy: str = zero(str)
 
 
 class ContainerRestartRuleOnExitCodes(Struct):
+    """The exit codes a restart rule is about."""
+
     operator: str = ""
     values: Annotated[list[Int32], list_set(strategy="")] = []
 
 
 class ContainerRestartRule(Struct):
+    """What is done when a container ends in a certain way."""
+
     action: str = ""
     exit_codes: ContainerRestartRuleOnExitCodes | None = None
 
 
 class ConfigMapEnvSource(Struct):
+    """All entries of a ConfigMap as variables."""
+
     name: str = ""
     optional: bool | None = None
 
 
 class SecretEnvSource(Struct):
+    """All entries of a Secret as variables."""
+
     name: str = ""
     optional: bool | None = None
 
 
 class EnvFromSource(Struct):
+    """Variables from a whole ConfigMap or Secret."""
+
     prefix: str = ""
     config_map_ref: ConfigMapEnvSource | None = None
     secret_ref: SecretEnvSource | None = None
 
 
 class ConfigMapKeySelector(Struct):
+    """One entry of a ConfigMap."""
+
     ATOMIC: ClassVar[bool] = True
     name: str = ""
     key: str = zero(str)
@@ -57,6 +73,8 @@ class ConfigMapKeySelector(Struct):
 
 
 class FileKeySelector(Struct):
+    """One variable in a file that an init container wrote."""
+
     ATOMIC: ClassVar[bool] = True
     volume_name: str = zero(str)
     path: str = zero(str)
@@ -65,6 +83,8 @@ class FileKeySelector(Struct):
 
 
 class SecretKeySelector(Struct):
+    """One entry of a Secret."""
+
     ATOMIC: ClassVar[bool] = True
     name: str = ""
     key: str = zero(str)
@@ -72,6 +92,8 @@ class SecretKeySelector(Struct):
 
 
 class EnvVarSource(Struct):
+    """Where a variable's value comes from."""
+
     field_ref: ObjectFieldSelector | None = None
     resource_field_ref: ResourceFieldSelector | None = None
     config_map_key_ref: ConfigMapKeySelector | None = None
@@ -80,21 +102,29 @@ class EnvVarSource(Struct):
 
 
 class EnvVar(Struct):
+    """An environment variable."""
+
     name: str = zero(str)
     value: str = ""
     value_from: EnvVarSource | None = None
 
 
 class ExecAction(Struct):
+    """A command run in the container."""
+
     command: Annotated[list[str], list_atomic()] = []
 
 
 class HTTPHeader(Struct):
+    """One header of a probe's request."""
+
     name: str = zero(str)
     value: str = zero(str)
 
 
 class HTTPGetAction(Struct):
+    """A request that must be answered with success."""
+
     path: str = ""
     port: IntOrString = zero(int)
     host: str = ""
@@ -103,15 +133,21 @@ class HTTPGetAction(Struct):
 
 
 class SleepAction(Struct):
+    """A pause."""
+
     seconds: int = zero(int)
 
 
 class TCPSocketAction(Struct):
+    """A port that must accept connections."""
+
     port: IntOrString = zero(int)
     host: str = ""
 
 
 class LifecycleHandler(Struct):
+    """What a hook does: exactly one of its members."""
+
     exec: ExecAction | None = None
     http_get: HTTPGetAction | None = None
     tcp_socket: TCPSocketAction | None = None
@@ -119,17 +155,23 @@ class LifecycleHandler(Struct):
 
 
 class Lifecycle(Struct):
+    """Hooks after the start and before the stop of a container."""
+
     post_start: LifecycleHandler | None = None
     pre_stop: LifecycleHandler | None = None
     stop_signal: str | None = None
 
 
 class GRPCAction(Struct):
+    """A gRPC health check."""
+
     port: Int32 = zero(int)
     service: str | None = None
 
 
 class Probe(Struct):
+    """How and how often a container's health is asked for, and what counts as an answer."""
+
     exec: ExecAction | None = None
     http_get: HTTPGetAction | None = None
     tcp_socket: TCPSocketAction | None = None
@@ -143,27 +185,37 @@ class Probe(Struct):
 
 
 class ResourceClaim(Struct):
+    """A device claim of the pod that this container uses."""
+
     name: str = zero(str)
     request: str = ""
 
 
 class ResourceRequirements(Struct):
+    """What is reserved (requests) and what is allowed (limits)."""
+
     limits: dict[str, Quantity] = {}
     requests: dict[str, Quantity] = {}
     claims: Annotated[list[ResourceClaim], list_map("name", strategy="")] = []
 
 
 class AppArmorProfile(Struct):
+    """Which AppArmor profile confines a process."""
+
     type: str = zero(str)
     localhost_profile: str | None = None
 
 
 class Capabilities(Struct):
+    """Linux capabilities added to and taken from the runtime's default."""
+
     add: Annotated[list[str], list_atomic()] = []
     drop: Annotated[list[str], list_atomic()] = []
 
 
 class SELinuxOptions(Struct):
+    """The SELinux label of a process."""
+
     user: str = ""
     role: str = ""
     type: str = ""
@@ -171,11 +223,15 @@ class SELinuxOptions(Struct):
 
 
 class SeccompProfile(Struct):
+    """Which system calls are allowed."""
+
     type: str = zero(str)
     localhost_profile: str | None = None
 
 
 class WindowsSecurityContextOptions(Struct):
+    """Settings only Windows nodes know."""
+
     gmsa_credential_spec_name: str | None = None
     gmsa_credential_spec: str | None = None
     run_as_user_name: str | None = None
@@ -183,6 +239,8 @@ class WindowsSecurityContextOptions(Struct):
 
 
 class SecurityContext(Struct):
+    """As whom and with which privileges a container runs."""
+
     capabilities: Capabilities | None = None
     privileged: bool | None = None
     se_linux_options: SELinuxOptions | None = None
@@ -198,11 +256,15 @@ class SecurityContext(Struct):
 
 
 class VolumeDevice(Struct):
+    """A raw block device inside a container."""
+
     name: str = zero(str)
     device_path: str = zero(str)
 
 
 class VolumeMount(Struct):
+    """A volume inside a container."""
+
     name: str = zero(str)
     read_only: bool = False
     recursive_read_only: str | None = None
@@ -213,6 +275,8 @@ class VolumeMount(Struct):
 
 
 class Container(Struct):
+    """A container of a pod."""
+
     name: str = zero(str)
     image: str = ""
     command: Annotated[list[str], list_atomic()] = []
@@ -241,6 +305,8 @@ class Container(Struct):
 
 
 class EphemeralContainer(Struct):
+    """A container added to a running pod to look around in it."""
+
     name: str = zero(str)
     image: str = ""
     command: Annotated[list[str], list_atomic()] = []

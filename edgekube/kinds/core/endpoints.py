@@ -13,6 +13,8 @@ from edgekube.kinds.core.references import ObjectReference
 
 
 class EndpointAddress(Struct):
+    """One address, and the pod behind it."""
+
     ATOMIC: ClassVar[bool] = True
     ip: str = zero(str)
     hostname: str = ""
@@ -21,6 +23,8 @@ class EndpointAddress(Struct):
 
 
 class EndpointPort(Struct):
+    """One port of a subset's addresses."""
+
     ATOMIC: ClassVar[bool] = True
     name: str = ""
     port: Int32 = zero(int)
@@ -29,12 +33,16 @@ class EndpointPort(Struct):
 
 
 class EndpointSubset(Struct):
+    """Addresses that share their ports."""
+
     addresses: Annotated[list[EndpointAddress], list_atomic()] = []
     not_ready_addresses: Annotated[list[EndpointAddress], list_atomic()] = []
     ports: Annotated[list[EndpointPort], list_atomic()] = []
 
 
 class Endpoints(Object):
+    """The addresses of a service."""
+
     subsets: Annotated[list[EndpointSubset], list_atomic()] = []
 
 

@@ -13,16 +13,22 @@ from edgekube.kinds.core.references import ObjectReference
 
 
 class EventSeries(Struct):
+    """How often an event has been seen, and when last."""
+
     count: Int32 = 0
     last_observed_time: MicroTime | None = None
 
 
 class EventSource(Struct):
+    """Who reported an event."""
+
     component: str = ""
     host: str = ""
 
 
 class Event(Object):
+    """Something that happened to an object."""
+
     involved_object: ObjectReference = zero(ObjectReference)
     reason: str = ""
     message: str = ""

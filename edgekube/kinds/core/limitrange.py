@@ -14,6 +14,8 @@ from edgekube.kinds.core.quantities import round_up_all
 
 
 class LimitRangeItem(Struct):
+    """Bounds and defaults for one type of thing."""
+
     type: str = zero(str)
     max: dict[str, Quantity] = {}
     min: dict[str, Quantity] = {}
@@ -23,10 +25,14 @@ class LimitRangeItem(Struct):
 
 
 class LimitRangeSpec(Struct):
+    """Bounds by type."""
+
     limits: Annotated[list[LimitRangeItem] | None, list_atomic()] = None
 
 
 class LimitRange(Object):
+    """Bounds for what a namespace's pods, containers and claims ask for."""
+
     spec: LimitRangeSpec = zero(LimitRangeSpec)
 
 

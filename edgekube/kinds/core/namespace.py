@@ -11,10 +11,14 @@ from edgekube.kinds.core.printing import AGE, NAME, described
 
 
 class NamespaceSpec(Struct):
+    """What must happen before the namespace is gone."""
+
     finalizers: Annotated[list[str], list_atomic()] = []
 
 
 class NamespaceCondition(Struct):
+    """What stands in the way of a deletion."""
+
     type: str = zero(str)
     status: str = zero(str)
     last_transition_time: Time | None = None
@@ -23,11 +27,15 @@ class NamespaceCondition(Struct):
 
 
 class NamespaceStatus(Struct):
+    """Active or Terminating."""
+
     phase: str = ""
     conditions: Annotated[list[NamespaceCondition], list_map("type")] = []
 
 
 class Namespace(Object):
+    """A scope for names."""
+
     spec: NamespaceSpec = zero(NamespaceSpec)
     status: NamespaceStatus = zero(NamespaceStatus)
 

@@ -15,6 +15,8 @@ from edgekube.kinds.core.quantities import round_up_all
 
 
 class ConfigMapNodeConfigSource(Struct):
+    """A ConfigMap that once configured a kubelet; kept readable."""
+
     namespace: str = zero(str)
     name: str = zero(str)
     uid: str = ""
@@ -23,10 +25,14 @@ class ConfigMapNodeConfigSource(Struct):
 
 
 class NodeConfigSource(Struct):
+    """Where a kubelet's configuration once came from; kept readable."""
+
     config_map: ConfigMapNodeConfigSource | None = None
 
 
 class Taint(Struct):
+    """A mark that keeps pods away which do not tolerate it."""
+
     key: str = zero(str)
     value: str = ""
     effect: str = zero(str)
@@ -34,6 +40,8 @@ class Taint(Struct):
 
 
 class NodeSpec(Struct):
+    """What is decided about a node."""
+
     pod_cidr: str = field(name="podCIDR", default="")
     pod_cidrs: Annotated[list[str], list_set()] = field(name="podCIDRs", default_factory=list)
     provider_id: str = field(name="providerID", default="")
@@ -44,21 +52,29 @@ class NodeSpec(Struct):
 
 
 class AttachedVolume(Struct):
+    """A volume attached to the node, and as which device."""
+
     name: str = zero(str)
     device_path: str = zero(str)
 
 
 class ContainerImage(Struct):
+    """An image the node has."""
+
     names: Annotated[list[str] | None, list_atomic()] = None
     size_bytes: int = 0
 
 
 class NodeAddress(Struct):
+    """One address or name of the node."""
+
     type: str = zero(str)
     address: str = zero(str)
 
 
 class NodeCondition(Struct):
+    """One aspect of a node's state: Ready, MemoryPressure and others."""
+
     type: str = zero(str)
     status: str = zero(str)
     last_heartbeat_time: Time | None = None
@@ -68,6 +84,8 @@ class NodeCondition(Struct):
 
 
 class NodeConfigStatus(Struct):
+    """Which configuration a kubelet once used; kept readable."""
+
     assigned: NodeConfigSource | None = None
     active: NodeConfigSource | None = None
     last_known_good: NodeConfigSource | None = None
@@ -75,32 +93,46 @@ class NodeConfigStatus(Struct):
 
 
 class DaemonEndpoint(Struct):
+    """A port of a daemon on the node."""
+
     port: Int32 = field(name="Port", default_factory=int)
 
 
 class NodeDaemonEndpoints(Struct):
+    """Where the kubelet listens."""
+
     kubelet_endpoint: DaemonEndpoint = zero(DaemonEndpoint)
 
 
 class NodeFeatures(Struct):
+    """What the container runtime can do."""
+
     supplemental_groups_policy: bool | None = None
 
 
 class NodeRuntimeHandlerFeatures(Struct):
+    """What one runtime handler can do."""
+
     recursive_read_only_mounts: bool | None = None
     user_namespaces: bool | None = None
 
 
 class NodeRuntimeHandler(Struct):
+    """One way the runtime starts containers."""
+
     name: str = zero(str)
     features: NodeRuntimeHandlerFeatures | None = None
 
 
 class NodeSwapStatus(Struct):
+    """How much swap there is."""
+
     capacity: int | None = None
 
 
 class NodeSystemInfo(Struct):
+    """Identity and versions of machine, system and agents."""
+
     machine_id: str = field(name="machineID", default_factory=str)
     system_uuid: str = field(name="systemUUID", default_factory=str)
     boot_id: str = field(name="bootID", default_factory=str)
@@ -115,6 +147,8 @@ class NodeSystemInfo(Struct):
 
 
 class NodeStatus(Struct):
+    """What a node reports of itself."""
+
     capacity: dict[str, Quantity] = {}
     allocatable: dict[str, Quantity] = {}
     phase: str = ""
@@ -132,6 +166,8 @@ class NodeStatus(Struct):
 
 
 class Node(Object):
+    """A machine of the cluster."""
+
     spec: NodeSpec = zero(NodeSpec)
     status: NodeStatus = zero(NodeStatus)
 

@@ -32,6 +32,8 @@ from edgekube.kinds.core.volume import (
 
 
 class AzureFilePersistentVolumeSource(Struct):
+    """An Azure file share."""
+
     secret_name: str = zero(str)
     share_name: str = zero(str)
     read_only: bool = False
@@ -39,6 +41,8 @@ class AzureFilePersistentVolumeSource(Struct):
 
 
 class CSIPersistentVolumeSource(Struct):
+    """A volume of a CSI driver."""
+
     driver: str = zero(str)
     volume_handle: str = zero(str)
     read_only: bool = False
@@ -52,6 +56,8 @@ class CSIPersistentVolumeSource(Struct):
 
 
 class CephFSPersistentVolumeSource(Struct):
+    """A CephFS tree."""
+
     monitors: Annotated[list[str] | None, list_atomic()] = None
     path: str = ""
     user: str = ""
@@ -61,6 +67,8 @@ class CephFSPersistentVolumeSource(Struct):
 
 
 class CinderPersistentVolumeSource(Struct):
+    """An OpenStack volume."""
+
     volume_id: str = field(name="volumeID", default_factory=str)
     fs_type: str = ""
     read_only: bool = False
@@ -68,6 +76,8 @@ class CinderPersistentVolumeSource(Struct):
 
 
 class FlexPersistentVolumeSource(Struct):
+    """A volume of an exec-based driver."""
+
     driver: str = zero(str)
     fs_type: str = ""
     secret_ref: SecretReference | None = None
@@ -76,6 +86,8 @@ class FlexPersistentVolumeSource(Struct):
 
 
 class GlusterfsPersistentVolumeSource(Struct):
+    """A Gluster volume."""
+
     endpoints: str = zero(str)
     path: str = zero(str)
     read_only: bool = False
@@ -83,6 +95,8 @@ class GlusterfsPersistentVolumeSource(Struct):
 
 
 class ISCSIPersistentVolumeSource(Struct):
+    """An iSCSI disk."""
+
     target_portal: str = zero(str)
     iqn: str = zero(str)
     lun: Int32 = zero(int)
@@ -97,11 +111,15 @@ class ISCSIPersistentVolumeSource(Struct):
 
 
 class LocalVolumeSource(Struct):
+    """A disk or directory of one machine."""
+
     path: str = zero(str)
     fs_type: str | None = None
 
 
 class RBDPersistentVolumeSource(Struct):
+    """A Ceph block device."""
+
     monitors: Annotated[list[str] | None, list_atomic()] = None
     image: str = zero(str)
     fs_type: str = ""
@@ -113,6 +131,8 @@ class RBDPersistentVolumeSource(Struct):
 
 
 class ScaleIOPersistentVolumeSource(Struct):
+    """A ScaleIO volume."""
+
     gateway: str = zero(str)
     system: str = zero(str)
     secret_ref: SecretReference | None = None
@@ -126,6 +146,8 @@ class ScaleIOPersistentVolumeSource(Struct):
 
 
 class StorageOSPersistentVolumeSource(Struct):
+    """A StorageOS volume."""
+
     volume_name: str = ""
     volume_namespace: str = ""
     fs_type: str = ""
@@ -134,10 +156,14 @@ class StorageOSPersistentVolumeSource(Struct):
 
 
 class VolumeNodeAffinity(Struct):
+    """From which nodes a volume can be used."""
+
     required: NodeSelector | None = None
 
 
 class PersistentVolumeSpec(Struct):
+    """Size, access, source and fate of a volume."""
+
     capacity: dict[str, Quantity] = {}
     gce_persistent_disk: GCEPersistentDiskVolumeSource | None = None
     aws_elastic_block_store: AWSElasticBlockStoreVolumeSource | None = None
@@ -172,6 +198,8 @@ class PersistentVolumeSpec(Struct):
 
 
 class PersistentVolumeStatus(Struct):
+    """Whether a volume is bound, free or failed."""
+
     phase: str = ""
     message: str = ""
     reason: str = ""
@@ -179,6 +207,8 @@ class PersistentVolumeStatus(Struct):
 
 
 class PersistentVolume(Object):
+    """A piece of storage."""
+
     spec: PersistentVolumeSpec = zero(PersistentVolumeSpec)
     status: PersistentVolumeStatus = zero(PersistentVolumeStatus)
 

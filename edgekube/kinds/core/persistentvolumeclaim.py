@@ -19,11 +19,15 @@ from edgekube.kinds.core.storage_printing import BETA_CLASS, access_modes, old_a
 
 
 class ModifyVolumeStatus(Struct):
+    """How far a change of the attributes class is."""
+
     target_volume_attributes_class_name: str = ""
     status: str = zero(str)
 
 
 class PersistentVolumeClaimCondition(Struct):
+    """One aspect of a claim's state, such as a resize under way."""
+
     type: str = zero(str)
     status: str = zero(str)
     last_probe_time: Time | None = None
@@ -33,6 +37,8 @@ class PersistentVolumeClaimCondition(Struct):
 
 
 class PersistentVolumeClaimStatus(Struct):
+    """What a claim was given."""
+
     phase: str = ""
     access_modes: Annotated[list[str], list_atomic()] = []
     capacity: dict[str, Quantity] = {}
@@ -44,6 +50,8 @@ class PersistentVolumeClaimStatus(Struct):
 
 
 class PersistentVolumeClaim(Object):
+    """A wish for storage."""
+
     spec: PersistentVolumeClaimSpec = zero(PersistentVolumeClaimSpec)
     status: PersistentVolumeClaimStatus = zero(PersistentVolumeClaimStatus)
 

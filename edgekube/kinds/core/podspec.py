@@ -1,4 +1,4 @@
-"""Types shared by several kinds: PreferredSchedulingTerm, NodeAffinity, PodAffinityTerm, WeightedPodAffinityTerm, PodAffinity, PodAntiAffinity and what they hold."""
+"""What a pod is asked to be, beside its containers and volumes: where it may run, as whom, and for how long."""
 
 from __future__ import annotations
 
@@ -21,16 +21,22 @@ from edgekube.kinds.core.volume import Volume
 
 
 class PreferredSchedulingTerm(Struct):
+    """A selection of nodes and how much it weighs."""
+
     weight: Int32 = zero(int)
     preference: NodeSelectorTerm = zero(NodeSelectorTerm)
 
 
 class NodeAffinity(Struct):
+    """Which nodes a pod needs or prefers."""
+
     required_during_scheduling_ignored_during_execution: NodeSelector | None = None
     preferred_during_scheduling_ignored_during_execution: Annotated[list[PreferredSchedulingTerm], list_atomic()] = []
 
 
 class PodAffinityTerm(Struct):
+    """Pods to be near to (or away from), and what near means."""
+
     label_selector: LabelSelector | None = None
     namespaces: Annotated[list[str], list_atomic()] = []
     topology_key: str = zero(str)
@@ -40,70 +46,98 @@ class PodAffinityTerm(Struct):
 
 
 class WeightedPodAffinityTerm(Struct):
+    """A term and how much it weighs."""
+
     weight: Int32 = zero(int)
     pod_affinity_term: PodAffinityTerm = zero(PodAffinityTerm)
 
 
 class PodAffinity(Struct):
+    """Pods to be near to."""
+
     required_during_scheduling_ignored_during_execution: Annotated[list[PodAffinityTerm], list_atomic()] = []
     preferred_during_scheduling_ignored_during_execution: Annotated[list[WeightedPodAffinityTerm], list_atomic()] = []
 
 
 class PodAntiAffinity(Struct):
+    """Pods to be away from."""
+
     required_during_scheduling_ignored_during_execution: Annotated[list[PodAffinityTerm], list_atomic()] = []
     preferred_during_scheduling_ignored_during_execution: Annotated[list[WeightedPodAffinityTerm], list_atomic()] = []
 
 
 class Affinity(Struct):
+    """Everything that draws a pod to nodes or pods, or drives it away."""
+
     node_affinity: NodeAffinity | None = None
     pod_affinity: PodAffinity | None = None
     pod_anti_affinity: PodAntiAffinity | None = None
 
 
 class HostAlias(Struct):
+    """A line of the pod's hosts file."""
+
     ip: str = zero(str)
     hostnames: Annotated[list[str], list_atomic()] = []
 
 
 class PodDNSConfigOption(Struct):
+    """One resolver option."""
+
     name: str = ""
     value: str | None = None
 
 
 class PodDNSConfig(Struct):
+    """Resolver settings beside those of the DNS policy."""
+
     nameservers: Annotated[list[str], list_atomic()] = []
     searches: Annotated[list[str], list_atomic()] = []
     options: Annotated[list[PodDNSConfigOption], list_atomic()] = []
 
 
 class PodOS(Struct):
+    """The operating system a pod needs."""
+
     name: str = zero(str)
 
 
 class PodReadinessGate(Struct):
+    """A condition that must be true for the pod to be ready."""
+
     condition_type: str = zero(str)
 
 
 class PodResourceClaim(Struct):
+    """A claim of devices, by name or from a template."""
+
     name: str = zero(str)
     resource_claim_name: str | None = None
     resource_claim_template_name: str | None = None
 
 
 class PodSchedulingGate(Struct):
+    """A reason not to schedule the pod yet."""
+
     name: str = zero(str)
 
 
 class PodSchedulingGroup(Struct):
+    """The group of pods this one is scheduled with."""
+
     pod_group_name: str | None = None
 
 
 class Sysctl(Struct):
+    """A kernel setting of the pod."""
+
     name: str = zero(str)
     value: str = zero(str)
 
 
 class PodSecurityContext(Struct):
+    """As whom the pod's containers run unless they say otherwise, and who owns its volumes."""
+
     se_linux_options: SELinuxOptions | None = None
     windows_options: WindowsSecurityContextOptions | None = None
     run_as_user: int | None = None
@@ -120,6 +154,8 @@ class PodSecurityContext(Struct):
 
 
 class Toleration(Struct):
+    """A taint the pod puts up with."""
+
     key: str = ""
     operator: str = ""
     value: str = ""
@@ -128,6 +164,8 @@ class Toleration(Struct):
 
 
 class TopologySpreadConstraint(Struct):
+    """How evenly pods are spread over zones, nodes or the like."""
+
     max_skew: Int32 = zero(int)
     topology_key: str = zero(str)
     when_unsatisfiable: str = zero(str)
@@ -139,6 +177,8 @@ class TopologySpreadConstraint(Struct):
 
 
 class PodSpec(Struct):
+    """Containers, volumes, and where and how they run."""
+
     volumes: Annotated[list[Volume], list_map("name", strategy="merge,retainKeys")] = []
     init_containers: Annotated[list[Container], list_map("name")] = []
     containers: Annotated[list[Container] | None, list_map("name")] = None

@@ -1,4 +1,4 @@
-"""Types shared by several kinds: ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerState, LinuxContainerUser, ContainerUser and what they hold."""
+"""What is reported of a pod and its containers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from edgekube.kinds.core.container import ResourceRequirements
 
 
 class ContainerStateRunning(Struct):
+    """Running, since when."""
+
     started_at: Time | None = None
 
 
 class ContainerStateTerminated(Struct):
+    """Ended, how and when."""
+
     exit_code: Int32 = zero(int)
     signal: Int32 = 0
     reason: str = ""
@@ -25,46 +29,64 @@ class ContainerStateTerminated(Struct):
 
 
 class ContainerStateWaiting(Struct):
+    """Not running yet, or not again, and why."""
+
     reason: str = ""
     message: str = ""
 
 
 class ContainerState(Struct):
+    """Exactly one of its members; waiting when none is told."""
+
     waiting: ContainerStateWaiting | None = None
     running: ContainerStateRunning | None = None
     terminated: ContainerStateTerminated | None = None
 
 
 class LinuxContainerUser(Struct):
+    """The identity the first process got."""
+
     uid: int = zero(int)
     gid: int = zero(int)
     supplemental_groups: Annotated[list[int], list_atomic()] = []
 
 
 class ContainerUser(Struct):
+    """The identity the first process got, by system."""
+
     linux: LinuxContainerUser | None = None
 
 
 class ResourceHealth(Struct):
+    """Whether one device is healthy."""
+
     resource_id: str = field(name="resourceID", default_factory=str)
     health: str = ""
     message: str | None = None
 
 
 class ResourceStatus(Struct):
+    """The health of devices of one kind."""
+
     name: str = zero(str)
     resources: Annotated[list[ResourceHealth], list_map("resourceID", strategy="")] = []
 
 
 class ImageVolumeStatus(Struct):
+    """Which image a volume shows."""
+
     image_ref: str = ""
 
 
 class VolumeStatus(Struct):
+    """What is known of a mounted volume."""
+
     image: ImageVolumeStatus | None = None
 
 
 class VolumeMountStatus(Struct):
+    """How a volume was mounted in the end."""
+
     name: str = zero(str)
     mount_path: str = zero(str)
     read_only: bool = False
@@ -73,6 +95,8 @@ class VolumeMountStatus(Struct):
 
 
 class ContainerStatus(Struct):
+    """What one container does."""
+
     name: str = zero(str)
     state: ContainerState = zero(ContainerState)
     last_state: ContainerState = zero(ContainerState)
@@ -91,16 +115,22 @@ class ContainerStatus(Struct):
 
 
 class HostIP(Struct):
+    """One address of the node."""
+
     ip: str = zero(str)
 
 
 class NodeAllocatableResourceClaimStatus(Struct):
+    """What a device claim takes from the node's own resources."""
+
     resource_claim_name: str = zero(str)
     containers: Annotated[list[str], list_set(strategy="")] = []
     resources: dict[str, Quantity] | None = None
 
 
 class PodCondition(Struct):
+    """One aspect of a pod's state: PodScheduled, Initialized, ContainersReady, Ready and others."""
+
     type: str = zero(str)
     observed_generation: int = 0
     status: str = zero(str)
@@ -111,26 +141,36 @@ class PodCondition(Struct):
 
 
 class ContainerExtendedResourceRequest(Struct):
+    """Which request of a claim serves which container's extended resource."""
+
     container_name: str = zero(str)
     resource_name: str = zero(str)
     request_name: str = zero(str)
 
 
 class PodExtendedResourceClaimStatus(Struct):
+    """The claim made for a pod's extended resources."""
+
     request_mappings: Annotated[list[ContainerExtendedResourceRequest] | None, list_atomic()] = None
     resource_claim_name: str = zero(str)
 
 
 class PodIP(Struct):
+    """One address of the pod."""
+
     ip: str = zero(str)
 
 
 class PodResourceClaimStatus(Struct):
+    """The claim made from a template."""
+
     name: str = zero(str)
     resource_claim_name: str | None = None
 
 
 class PodStatus(Struct):
+    """What is reported of a pod."""
+
     observed_generation: int = 0
     phase: str = ""
     conditions: Annotated[list[PodCondition], list_map("type")] = []

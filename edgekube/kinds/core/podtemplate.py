@@ -12,11 +12,15 @@ from edgekube.kinds.core.printing import NAME, described, labels_text, template_
 
 
 class PodTemplateSpec(Struct):
+    """A pod to be."""
+
     metadata: ObjectMeta = zero(ObjectMeta)
     spec: PodSpec = zero(PodSpec)
 
 
 class PodTemplate(Object):
+    """A pod to be, as an object."""
+
     template: PodTemplateSpec = zero(PodTemplateSpec)
 
 

@@ -13,6 +13,8 @@ from edgekube.kinds.core.printing import AGE, NAME, described, labels_text, temp
 
 
 class ReplicationControllerSpec(Struct):
+    """Which pods, and how many."""
+
     replicas: Int32 | None = None
     min_ready_seconds: Int32 = 0
     selector: Annotated[dict[str, str], struct_atomic()] = {}
@@ -20,6 +22,8 @@ class ReplicationControllerSpec(Struct):
 
 
 class ReplicationControllerCondition(Struct):
+    """One aspect of a controller's state."""
+
     type: str = zero(str)
     status: str = zero(str)
     last_transition_time: Time | None = None
@@ -28,6 +32,8 @@ class ReplicationControllerCondition(Struct):
 
 
 class ReplicationControllerStatus(Struct):
+    """How many pods there are."""
+
     replicas: Int32 = zero(int)
     fully_labeled_replicas: Int32 = 0
     ready_replicas: Int32 = 0
@@ -37,6 +43,8 @@ class ReplicationControllerStatus(Struct):
 
 
 class ReplicationController(Object):
+    """A number of equal pods."""
+
     spec: ReplicationControllerSpec = zero(ReplicationControllerSpec)
     status: ReplicationControllerStatus = zero(ReplicationControllerStatus)
 

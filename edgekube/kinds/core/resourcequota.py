@@ -14,28 +14,38 @@ from edgekube.kinds.core.quantities import round_up_all
 
 
 class ScopedResourceSelectorRequirement(Struct):
+    """One demand on the objects a quota counts."""
+
     scope_name: str = zero(str)
     operator: str = zero(str)
     values: Annotated[list[str], list_atomic()] = []
 
 
 class ScopeSelector(Struct):
+    """Demands that must all hold."""
+
     ATOMIC: ClassVar[bool] = True
     match_expressions: Annotated[list[ScopedResourceSelectorRequirement], list_atomic()] = []
 
 
 class ResourceQuotaSpec(Struct):
+    """How much of what."""
+
     hard: dict[str, Quantity] = {}
     scopes: Annotated[list[str], list_atomic()] = []
     scope_selector: ScopeSelector | None = None
 
 
 class ResourceQuotaStatus(Struct):
+    """How much of it is used."""
+
     hard: dict[str, Quantity] = {}
     used: dict[str, Quantity] = {}
 
 
 class ResourceQuota(Object):
+    """What a namespace may use in total."""
+
     spec: ResourceQuotaSpec = zero(ResourceQuotaSpec)
     status: ResourceQuotaStatus = zero(ResourceQuotaStatus)
 

@@ -11,6 +11,8 @@ from edgekube.kinds.core.printing import AGE, NAME, described
 
 
 class Secret(Object):
+    """Confidential files by name."""
+
     immutable: bool | None = None
     data: dict[str, bytes] = {}
     string_data: dict[str, str] = {}

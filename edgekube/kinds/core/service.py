@@ -14,6 +14,8 @@ from edgekube.kinds.core.service_printing import COLUMNS
 
 
 class ServicePort(Struct):
+    """A port of the service, and the port behind it."""
+
     name: str = ""
     protocol: str = ""
     app_protocol: str | None = None
@@ -23,14 +25,20 @@ class ServicePort(Struct):
 
 
 class ClientIPConfig(Struct):
+    """How long a client keeps its endpoint."""
+
     timeout_seconds: Int32 | None = None
 
 
 class SessionAffinityConfig(Struct):
+    """How clients are kept at their endpoint."""
+
     client_ip: ClientIPConfig | None = field(name="clientIP", default=None)
 
 
 class ServiceSpec(Struct):
+    """Which pods, at which address and ports, reached from where."""
+
     ports: Annotated[list[ServicePort], list_map("port", "protocol")] = []
     selector: Annotated[dict[str, str], struct_atomic()] = {}
     cluster_ip: str = field(name="clusterIP", default="")
@@ -54,12 +62,16 @@ class ServiceSpec(Struct):
 
 
 class PortStatus(Struct):
+    """What a load balancer says of one port."""
+
     port: Int32 = zero(int)
     protocol: str = zero(str)
     error: str | None = None
 
 
 class LoadBalancerIngress(Struct):
+    """An address or name of a load balancer."""
+
     ip: str = ""
     hostname: str = ""
     ip_mode: str | None = None
@@ -67,15 +79,21 @@ class LoadBalancerIngress(Struct):
 
 
 class LoadBalancerStatus(Struct):
+    """Where a load balancer can be reached."""
+
     ingress: Annotated[list[LoadBalancerIngress], list_atomic()] = []
 
 
 class ServiceStatus(Struct):
+    """What became of the wish for a load balancer."""
+
     load_balancer: LoadBalancerStatus = zero(LoadBalancerStatus)
     conditions: Annotated[list[Condition], list_map("type")] = []
 
 
 class Service(Object):
+    """A stable address for changing pods."""
+
     spec: ServiceSpec = zero(ServiceSpec)
     status: ServiceStatus = zero(ServiceStatus)
 

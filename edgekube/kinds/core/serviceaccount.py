@@ -11,6 +11,8 @@ from edgekube.kinds.core.references import LocalObjectReference, ObjectReference
 
 
 class ServiceAccount(Object):
+    """An identity for pods."""
+
     secrets: Annotated[list[ObjectReference], list_map("name")] = []
     image_pull_secrets: Annotated[list[LocalObjectReference], list_atomic()] = []
     automount_service_account_token: bool | None = None

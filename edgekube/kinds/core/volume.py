@@ -1,4 +1,4 @@
-"""Types shared by several kinds: AWSElasticBlockStoreVolumeSource, AzureDiskVolumeSource, AzureFileVolumeSource, CSIVolumeSource, CephFSVolumeSource, CinderVolumeSource and what they hold."""
+"""What pods can mount: one struct per source of files, long-gone drivers included (their objects must still be readable)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from edgekube.kinds.core.references import LocalObjectReference
 
 
 class AWSElasticBlockStoreVolumeSource(Struct):
+    """An AWS disk."""
+
     volume_id: str = field(name="volumeID", default_factory=str)
     fs_type: str = ""
     partition: Int32 = 0
@@ -19,6 +21,8 @@ class AWSElasticBlockStoreVolumeSource(Struct):
 
 
 class AzureDiskVolumeSource(Struct):
+    """An Azure disk."""
+
     disk_name: str = zero(str)
     disk_uri: str = field(name="diskURI", default_factory=str)
     caching_mode: str | None = None
@@ -28,12 +32,16 @@ class AzureDiskVolumeSource(Struct):
 
 
 class AzureFileVolumeSource(Struct):
+    """An Azure file share."""
+
     secret_name: str = zero(str)
     share_name: str = zero(str)
     read_only: bool = False
 
 
 class CSIVolumeSource(Struct):
+    """A volume a CSI driver makes for this pod alone."""
+
     driver: str = zero(str)
     read_only: bool | None = None
     fs_type: str | None = None
@@ -42,6 +50,8 @@ class CSIVolumeSource(Struct):
 
 
 class CephFSVolumeSource(Struct):
+    """A CephFS tree."""
+
     monitors: Annotated[list[str] | None, list_atomic()] = None
     path: str = ""
     user: str = ""
@@ -51,6 +61,8 @@ class CephFSVolumeSource(Struct):
 
 
 class CinderVolumeSource(Struct):
+    """An OpenStack volume."""
+
     volume_id: str = field(name="volumeID", default_factory=str)
     fs_type: str = ""
     read_only: bool = False
@@ -58,12 +70,16 @@ class CinderVolumeSource(Struct):
 
 
 class KeyToPath(Struct):
+    """An entry, and the file it becomes."""
+
     key: str = zero(str)
     path: str = zero(str)
     mode: Int32 | None = None
 
 
 class ConfigMapVolumeSource(Struct):
+    """The entries of a ConfigMap as files."""
+
     name: str = ""
     items: Annotated[list[KeyToPath], list_atomic()] = []
     default_mode: Int32 | None = None
@@ -71,12 +87,16 @@ class ConfigMapVolumeSource(Struct):
 
 
 class ObjectFieldSelector(Struct):
+    """A field of the pod itself."""
+
     ATOMIC: ClassVar[bool] = True
     api_version: str = ""
     field_path: str = zero(str)
 
 
 class ResourceFieldSelector(Struct):
+    """A request or limit of one of the pod's containers."""
+
     ATOMIC: ClassVar[bool] = True
     container_name: str = ""
     resource: str = zero(str)
@@ -84,6 +104,8 @@ class ResourceFieldSelector(Struct):
 
 
 class DownwardAPIVolumeFile(Struct):
+    """A fact about the pod, and the file it becomes."""
+
     path: str = zero(str)
     field_ref: ObjectFieldSelector | None = None
     resource_field_ref: ResourceFieldSelector | None = None
@@ -91,25 +113,35 @@ class DownwardAPIVolumeFile(Struct):
 
 
 class DownwardAPIVolumeSource(Struct):
+    """Facts about the pod as files."""
+
     items: Annotated[list[DownwardAPIVolumeFile], list_atomic()] = []
     default_mode: Int32 | None = None
 
 
 class EmptyDirVolumeSource(Struct):
+    """An empty directory that lives as long as the pod."""
+
     medium: str = ""
     size_limit: Quantity | None = None
 
 
 class PersistentVolumeClaimTemplate(Struct):
+    """A claim to be."""
+
     metadata: ObjectMeta = zero(ObjectMeta)
     spec: PersistentVolumeClaimSpec = zero(PersistentVolumeClaimSpec)
 
 
 class EphemeralVolumeSource(Struct):
+    """A claim made for this pod and gone with it."""
+
     volume_claim_template: PersistentVolumeClaimTemplate | None = None
 
 
 class FCVolumeSource(Struct):
+    """A Fibre Channel disk."""
+
     target_ww_ns: Annotated[list[str], list_atomic()] = field(name="targetWWNs", default_factory=list)
     lun: Int32 | None = None
     fs_type: str = ""
@@ -118,6 +150,8 @@ class FCVolumeSource(Struct):
 
 
 class FlexVolumeSource(Struct):
+    """A volume of an exec-based driver."""
+
     driver: str = zero(str)
     fs_type: str = ""
     secret_ref: LocalObjectReference | None = None
@@ -126,11 +160,15 @@ class FlexVolumeSource(Struct):
 
 
 class FlockerVolumeSource(Struct):
+    """A Flocker data set."""
+
     dataset_name: str = ""
     dataset_uuid: str = field(name="datasetUUID", default="")
 
 
 class GCEPersistentDiskVolumeSource(Struct):
+    """A Google disk."""
+
     pd_name: str = zero(str)
     fs_type: str = ""
     partition: Int32 = 0
@@ -138,23 +176,31 @@ class GCEPersistentDiskVolumeSource(Struct):
 
 
 class GitRepoVolumeSource(Struct):
+    """A checkout of a repository."""
+
     repository: str = zero(str)
     revision: str = ""
     directory: str = ""
 
 
 class GlusterfsVolumeSource(Struct):
+    """A Gluster volume."""
+
     endpoints: str = zero(str)
     path: str = zero(str)
     read_only: bool = False
 
 
 class HostPathVolumeSource(Struct):
+    """A path of the machine."""
+
     path: str = zero(str)
     type: str | None = None
 
 
 class ISCSIVolumeSource(Struct):
+    """An iSCSI disk."""
+
     target_portal: str = zero(str)
     iqn: str = zero(str)
     lun: Int32 = zero(int)
@@ -169,33 +215,45 @@ class ISCSIVolumeSource(Struct):
 
 
 class ImageVolumeSource(Struct):
+    """The files of an image."""
+
     reference: str = ""
     pull_policy: str = ""
 
 
 class NFSVolumeSource(Struct):
+    """An NFS export."""
+
     server: str = zero(str)
     path: str = zero(str)
     read_only: bool = False
 
 
 class PersistentVolumeClaimVolumeSource(Struct):
+    """The volume behind a claim."""
+
     claim_name: str = zero(str)
     read_only: bool = False
 
 
 class PhotonPersistentDiskVolumeSource(Struct):
+    """A Photon disk."""
+
     pd_id: str = field(name="pdID", default_factory=str)
     fs_type: str = ""
 
 
 class PortworxVolumeSource(Struct):
+    """A Portworx volume."""
+
     volume_id: str = field(name="volumeID", default_factory=str)
     fs_type: str = ""
     read_only: bool = False
 
 
 class ClusterTrustBundleProjection(Struct):
+    """Trusted certificates as a file."""
+
     name: str | None = None
     signer_name: str | None = None
     label_selector: LabelSelector | None = None
@@ -204,16 +262,22 @@ class ClusterTrustBundleProjection(Struct):
 
 
 class ConfigMapProjection(Struct):
+    """Entries of a ConfigMap among other files."""
+
     name: str = ""
     items: Annotated[list[KeyToPath], list_atomic()] = []
     optional: bool | None = None
 
 
 class DownwardAPIProjection(Struct):
+    """Facts about the pod among other files."""
+
     items: Annotated[list[DownwardAPIVolumeFile], list_atomic()] = []
 
 
 class PodCertificateProjection(Struct):
+    """A certificate made for the pod, and its key."""
+
     signer_name: str = ""
     key_type: str = ""
     max_expiration_seconds: Int32 | None = None
@@ -224,18 +288,24 @@ class PodCertificateProjection(Struct):
 
 
 class SecretProjection(Struct):
+    """Entries of a Secret among other files."""
+
     name: str = ""
     items: Annotated[list[KeyToPath], list_atomic()] = []
     optional: bool | None = None
 
 
 class ServiceAccountTokenProjection(Struct):
+    """A token of the pod's identity, renewed before it expires."""
+
     audience: str = ""
     expiration_seconds: int | None = None
     path: str = zero(str)
 
 
 class VolumeProjection(Struct):
+    """One source of a projected volume."""
+
     secret: SecretProjection | None = None
     downward_api: DownwardAPIProjection | None = field(name="downwardAPI", default=None)
     config_map: ConfigMapProjection | None = None
@@ -245,11 +315,15 @@ class VolumeProjection(Struct):
 
 
 class ProjectedVolumeSource(Struct):
+    """Files of several sources in one directory."""
+
     sources: Annotated[list[VolumeProjection] | None, list_atomic()] = None
     default_mode: Int32 | None = None
 
 
 class QuobyteVolumeSource(Struct):
+    """A Quobyte volume."""
+
     registry: str = zero(str)
     volume: str = zero(str)
     read_only: bool = False
@@ -259,6 +333,8 @@ class QuobyteVolumeSource(Struct):
 
 
 class RBDVolumeSource(Struct):
+    """A Ceph block device."""
+
     monitors: Annotated[list[str] | None, list_atomic()] = None
     image: str = zero(str)
     fs_type: str = ""
@@ -270,6 +346,8 @@ class RBDVolumeSource(Struct):
 
 
 class ScaleIOVolumeSource(Struct):
+    """A ScaleIO volume."""
+
     gateway: str = zero(str)
     system: str = zero(str)
     secret_ref: LocalObjectReference | None = None
@@ -283,6 +361,8 @@ class ScaleIOVolumeSource(Struct):
 
 
 class SecretVolumeSource(Struct):
+    """The entries of a Secret as files."""
+
     secret_name: str = ""
     items: Annotated[list[KeyToPath], list_atomic()] = []
     default_mode: Int32 | None = None
@@ -290,6 +370,8 @@ class SecretVolumeSource(Struct):
 
 
 class StorageOSVolumeSource(Struct):
+    """A StorageOS volume."""
+
     volume_name: str = ""
     volume_namespace: str = ""
     fs_type: str = ""
@@ -298,6 +380,8 @@ class StorageOSVolumeSource(Struct):
 
 
 class VsphereVirtualDiskVolumeSource(Struct):
+    """A vSphere disk."""
+
     volume_path: str = zero(str)
     fs_type: str = ""
     storage_policy_name: str = ""
@@ -305,6 +389,8 @@ class VsphereVirtualDiskVolumeSource(Struct):
 
 
 class Volume(Struct):
+    """A named volume: exactly one of its sources."""
+
     name: str = zero(str)
     host_path: HostPathVolumeSource | None = None
     empty_dir: EmptyDirVolumeSource | None = None
