@@ -14,6 +14,7 @@ from edgekube.api.applying import Schema, apply, schema_of, settle_times, track_
 from edgekube.api.merging import compare, fields_of, merge
 from edgekube.errors import ApiError, BadRequest, Conflict
 from edgekube.kinds.core.configmap import ConfigMap
+from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.podtemplate import PodTemplate
 from edgekube.kinds.core.service import Service
 
@@ -365,3 +366,21 @@ def test_nothing_given_to_apply_is_changed(live_data: dict[str, str], data: dict
     before = copy.deepcopy((live, wanted))
     applied(live, wanted, "m1", force=True)
     assert (live, wanted) == before
+
+
+def test_times_and_lists_that_go_writes_as_null_are_owned_by_whoever_makes_their_parent() -> None:
+    before = {"metadata": {"name": "a"}, "spec": {}, "status": {}}
+    before["metadata"]["managedFields"] = updated(None, config(data={"a": "1"}), "m0")["metadata"]["managedFields"]
+    after = copy.deepcopy(before)
+    after["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    entries = track_update(
+        before, after, manager="m1", api_version="v1", subresource="status", now_text=T2, schema=schema_of(Pod)
+    )
+    ready = entries[-1]["fieldsV1"]["f:status"]["f:conditions"]['k:{"type":"Ready"}']
+    assert sorted(ready) == [".", "f:lastProbeTime", "f:lastTransitionTime", "f:status", "f:type"]
+
+
+def test_a_list_that_go_writes_as_null_has_been_there_before() -> None:
+    pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}, "status": {}}
+    entries = track_update(None, pod, manager="m", api_version="v1", now_text=T1, schema=schema_of(Pod))
+    assert list(entries[0]["fieldsV1"]["f:spec"]["f:containers"]) == ['k:{"name":"c"}']
