@@ -111,8 +111,8 @@ class ApiError(EdgekubeError):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if cls.reason:
-            ApiError.BY_REASON[cls.reason] = cls
+        if cls.reason:  # a special case of an error does not take its place
+            ApiError.BY_REASON.setdefault(cls.reason, cls)
 
     def to_status(self) -> dict[str, Any]:
         """The `Status` object a client receives."""

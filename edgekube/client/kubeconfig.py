@@ -171,7 +171,7 @@ def _access(merged: dict[str, Any], context: dict[str, Any]) -> Access:
 def _material(body: dict[str, Any], name: str) -> bytes:
     try:
         if data := body.get(f"{name}-data"):
-            return base64.b64decode(data)
+            return base64.b64decode("".join(data.split()), validate=True)
         return Path(body[name]).read_bytes() if body.get(name) else b""
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {name} of the kubeconfig: {error}") from None

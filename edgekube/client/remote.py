@@ -92,7 +92,12 @@ class RemoteClient:
         try:
             if response.status_code >= 400:
                 raise _error(response.status_code, await response.aread())
-            yield _events(kind, response)
+            lines = response.aiter_lines()
+            try:
+                yield _Events(kind, lines)
+            finally:
+                await response.aclose()
+                await _run_out(lines)
         finally:
             await response.aclose()
 
@@ -237,18 +242,36 @@ def path_of(kind: Kind[Any], namespace: str, name: str = "", subresource: str = 
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
 
-async def _events(kind: Kind[T], response: httpx.Response) -> AsyncIterator[Event[T]]:
+async def _run_out(lines: AsyncIterator[str]) -> None:
+    """Let the generators of httpx, one inside the other, end on the closed connection; left alone they would warn."""
     import httpx
 
     try:
-        async for line in response.aiter_lines():
-            if line.strip():
-                event = _EVENTS.decode(line)
-                if event.type == "ERROR":
-                    raise ApiError.from_status(_JSON.decode(event.object))
-                yield Event(event.type, kind.from_json(bytes(event.object)))
-    except (httpx.TransportError, msgspec.DecodeError) as error:
-        raise ConnectionFailed(_words(error)) from error
+        async for _ in lines:
+            pass
+    except (httpx.TransportError, httpx.StreamError):
+        return
+
+
+class _Events(AsyncIterator[Event[T]]):
+    """The lines of a watch as events."""
+
+    def __init__(self, kind: Kind[T], lines: AsyncIterator[str]) -> None:
+        self._kind, self._lines = kind, lines
+
+    async def __anext__(self) -> Event[T]:
+        import httpx
+
+        try:
+            line = ""
+            while not line.strip():
+                line = await self._lines.__anext__()
+            event = _EVENTS.decode(line)
+        except (httpx.TransportError, httpx.StreamError, msgspec.DecodeError) as error:
+            raise ConnectionFailed(_words(error)) from error
+        if event.type == "ERROR":
+            raise ApiError.from_status(_JSON.decode(event.object))
+        return Event(event.type, self._kind.from_json(bytes(event.object)))
 
 
 def _document(kind: Kind[T], item: T) -> bytes:
@@ -270,4 +293,6 @@ def _error(code: int, body: bytes) -> ApiError:
         status = None
     if isinstance(status, dict) and status.get("kind") == "Status":
         return ApiError.from_status(status)
-    return ApiError(body.decode(errors="replace").strip() or f"the server answered {code}", code=code)
+    text = body.decode(errors="replace").strip() or f"the server answered {code}"
+    made = next((one for one in ApiError.BY_REASON.values() if one.code == code), None)
+    return ApiError(text, code=code) if made is None else made(text)

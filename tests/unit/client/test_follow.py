@@ -110,6 +110,7 @@ async def test_a_cut_watch_resumes_where_it_was_without_listing_again(
     await settle()
     cut, client.cut = client.cut, trio.Event()
     cut.set()
+    await settle()
     await inner.create(KIND, config("b"))
     await trio.sleep(1)
     assert names(cache) == ["a", "b"]
@@ -137,6 +138,7 @@ async def test_falling_out_of_the_window_lists_again_and_tells_what_vanished(
     await settle()
     cut, client.cut = client.cut, trio.Event()
     cut.set()
+    await settle()
     await inner.delete(KIND, "old", "default")
     for number in range(6):
         await inner.create(KIND, config(f"n{number}"))
