@@ -1,6 +1,7 @@
 """A server, put together: store, certificates, API, controllers and, unless left out, this machine's node and network.
 
-Phases start in this order and stop in the other; each says one line. Ready (systemd, /readyz) means that all of them work.
+Phases start in this order and stop in the other; each says one line. /readyz is about the control plane, systemd hears READY=1
+when the node works too.
 What a phase does is its room's business; here is only who gets what.
 """
 
@@ -105,11 +106,11 @@ async def _start(config: ServerConfig, stack: AsyncExitStack) -> None:
     ready = trio.Event()
     running.api.health.add("phases", lambda: None if ready.is_set() else "still starting", only_ready=True)
     await stack.enter_async_context(_controllers(running))
+    ready.set()  # the control plane is; whether the node is, its Node object says
     if not config.disable_agent:
         from edgekube.app.agent import node_and_network
 
         await stack.enter_async_context(node_and_network(running))
-    ready.set()
 
 
 def _prepare(config: ServerConfig) -> None:

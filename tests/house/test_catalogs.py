@@ -31,6 +31,6 @@ def test_every_command_file_is_in_the_command_catalog() -> None:
     declaring = {
         dotted(p).removeprefix("edgekube.cli.")
         for p in (PACKAGE / "cli").rglob("*.py")
-        if "\nCOMMAND = " in p.read_text()
+        if "\nCOMMAND = " in (text := p.read_text()) or "\ndef COMMAND(" in text
     }
     assert declaring == {module for module, _ in COMMANDS.values()}
