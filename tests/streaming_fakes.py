@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import ipaddress
+import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -20,6 +25,15 @@ from edgekube.server import paths
 from edgekube.server.context import ANONYMOUS
 from edgekube.server.subresources.streaming import connectors
 
+DISCOVERY: dict[str, dict[str, Any]] = {
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+    "/api/v1": {
+        "kind": "APIResourceList",
+        "groupVersion": "v1",
+        "resources": [{"name": "pods", "namespaced": True, "kind": "Pod", "verbs": ["get"], "singularName": "pod"}],
+    },
+}
 SUCCESS: dict[str, Any] = {"metadata": {}, "status": "Success"}
 
 
@@ -71,7 +85,8 @@ class FakeGate:
             assert channels.resizes is not None
             async for size in channels.resizes:
                 self.sizes.append(size)
-                break
+                await channels.finish(SUCCESS)
+                return
         if word == "both":
             assert channels.stdout is not None
             assert channels.stderr is not None
@@ -194,8 +209,48 @@ class FakeServer:
         connector = self._connectors.get(f"{asked.group}/{asked.plural}/{asked.subresource}")
         if connector is not None:
             await connector(exchange, ANONYMOUS, asked)
+        elif exchange.request.path in DISCOVERY:
+            body = json.dumps(DISCOVERY[exchange.request.path]).encode()
+            await exchange.respond(200, [("Content-Type", "application/json")], body)
         elif asked.plural == "pods":
             found = self.cluster.find(pod_kind.KIND, asked.namespace, asked.name)
             await exchange.respond(200, [("Content-Type", "application/json")], pod_kind.KIND.to_json(found))
         else:
             raise errors.NotFound("the server could not find the requested resource")
+
+
+def certificates(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext, bytes]:
+    """(server context that asks for client certificates, client context with one, that certificate as DER)."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    day = datetime.timedelta(days=1)
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - day, now + day)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.IPv4Address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = folder / "both.pem"
+    pem.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pem))
+    server.load_cert_chain(pem)
+    server.verify_mode = ssl.CERT_OPTIONAL
+    server.set_alpn_protocols(["http/1.1"])
+    client = ssl.create_default_context(cafile=str(pem))
+    client.load_cert_chain(pem)
+    client.set_alpn_protocols(["h2", "http/1.1"])
+    return server, client, certificate.public_bytes(serialization.Encoding.DER)

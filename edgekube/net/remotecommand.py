@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -125,7 +126,7 @@ class _SpdyChannels(ClientChannels):
         self._opened = opened
         self.stdin, self.stdout, self.stderr = opened.get("stdin"), opened.get("stdout"), opened.get("stderr")
         if protocol.resize and "resize" in opened:
-            self.resizes = _sizes(opened["resize"])
+            self.resizes = _Sizes(opened["resize"])
 
     async def _finish(self, words: bytes) -> None:
         for name in ("stdout", "stderr"):
@@ -138,11 +139,24 @@ class _SpdyChannels(ClientChannels):
             await error.send_eof()
 
 
-async def _sizes(stream: trio.abc.ReceiveStream) -> AsyncIterator[tuple[int, int]]:
-    reader = streams.ResizeReader()
-    while data := await stream.receive_some():
-        for size in reader.feed(bytes(data)):
-            yield size
+class _Sizes:
+    """Terminal sizes off a resize stream. No generator: whoever iterates may stop anywhere."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._reader = streams.ResizeReader()
+        self._found: deque[tuple[int, int]] = deque()
+
+    def __aiter__(self) -> AsyncIterator[tuple[int, int]]:
+        return self
+
+    async def __anext__(self) -> tuple[int, int]:
+        while not self._found:
+            data = await self._stream.receive_some()
+            if not data:
+                raise StopAsyncIteration
+            self._found += self._reader.feed(bytes(data))
+        return self._found.popleft()
 
 
 @asynccontextmanager

@@ -52,7 +52,7 @@ async def fake_server(folder: Path) -> AsyncIterator[tuple[FakeServer, dict[str,
                     }
                 ],
                 "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "users": [{"name": "u", "user": {}}],
+                "users": [{"name": "u", "user": {"token": "none"}}],
                 "current-context": "c",
             }
             (folder / "config").write_text(json.dumps(config))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 import socket
@@ -19,6 +18,7 @@ from edgekube.errors import EnvironmentError_, NotFound
 from edgekube.net.connection import Limits
 from edgekube.net.exchange import Exchange, Handler
 from edgekube.net.listener import serving
+from tests.streaming_fakes import certificates
 
 
 async def echo(exchange: Exchange) -> None:
@@ -253,38 +253,6 @@ async def test_what_the_block_raises_comes_out_as_it_is() -> None:
     with pytest.raises(KeyError, match="mine"):
         async with serving(echo, hosts=("127.0.0.1",), port=0):
             raise KeyError("mine")
-
-
-def certificates(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext, bytes]:
-    """(server context that asks for client certificates, client context with one, that certificate as DER)."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    day = datetime.timedelta(days=1)
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now - day, now + day)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = folder / "both.pem"
-    pem.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(pem))
-    server.load_cert_chain(pem)
-    server.verify_mode = ssl.CERT_OPTIONAL
-    server.set_alpn_protocols(["http/1.1"])
-    client = ssl.create_default_context(cafile=str(pem))
-    client.load_cert_chain(pem)
-    client.set_alpn_protocols(["h2", "http/1.1"])
-    return server, client, certificate.public_bytes(serialization.Encoding.DER)
 
 
 async def test_tls_shows_the_client_certificate_and_settles_on_http_1_1(tmp_path: Path) -> None:
