@@ -145,7 +145,7 @@ def _compile(annotation: Any, merge: MergeBy | None) -> Node:
             return _compile(options[0], merge)
         if set(options) == {int, str}:
             return Node(SCALAR, "intstr.IntOrString")
-        return Node(ANY, "interface {}")
+        return _anything(merge)
     if origin is list:
         element = _compile(typing.get_args(annotation)[0], None)
         node = Node(LIST, f"[]{element.go_type}", merge)
@@ -155,9 +155,16 @@ def _compile(annotation: Any, merge: MergeBy | None) -> Node:
         element = _compile(typing.get_args(annotation)[1], None)
         node = Node(MAP, f"map[string]{element.go_type}", merge)
         node.element = element
+        node.atomic = node.atomic or element.kind == ANY  # raw extensions are owned as a whole
         return node
     if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
         return Node.of_struct(annotation, merge)
     if annotation in _GO_SCALARS:
         return Node(SCALAR, _GO_SCALARS[annotation], merge)
-    return Node(ANY, "interface {}", merge)
+    return _anything(merge)
+
+
+def _anything(merge: MergeBy | None) -> Node:
+    node = Node(ANY, "interface {}", merge)
+    node.atomic = True
+    return node

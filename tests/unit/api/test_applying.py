@@ -13,6 +13,7 @@ from edgekube.api import applying, fieldsets
 from edgekube.api.applying import Schema, apply, schema_of, settle_times, track_update
 from edgekube.api.merging import compare, fields_of, merge
 from edgekube.errors import ApiError, BadRequest, Conflict
+from edgekube.kinds.apps.controllerrevision import ControllerRevision
 from edgekube.kinds.core.configmap import ConfigMap
 from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.podtemplate import PodTemplate
@@ -384,3 +385,11 @@ def test_a_list_that_go_writes_as_null_has_been_there_before() -> None:
     pod = {"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c"}]}, "status": {}}
     entries = track_update(None, pod, manager="m", api_version="v1", now_text=T1, schema=schema_of(Pod))
     assert list(entries[0]["fieldsV1"]["f:spec"]["f:containers"]) == ['k:{"name":"c"}']
+
+
+def test_raw_extensions_are_owned_as_a_whole() -> None:
+    revision = {"metadata": {"name": "a"}, "data": {"spec": {"x": 1}}, "revision": 1}
+    entries = track_update(
+        None, revision, manager="m", api_version="apps/v1", now_text=T1, schema=schema_of(ControllerRevision)
+    )
+    assert entries[0]["fieldsV1"] == {"f:data": {}, "f:revision": {}}
