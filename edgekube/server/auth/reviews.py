@@ -7,13 +7,13 @@ pkg/registry/authentication, pkg/registry/core/serviceaccount/storage/token.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
-from edgekube.api import decoding, rules
+from edgekube.api import applying, decoding, rules
 from edgekube.api.kind import FieldError, Kind
-from edgekube.api.meta import format_time
+from edgekube.api.meta import ObjectMeta, decode_scalar, format_time
 from edgekube.clock import Clock
 from edgekube.errors import BadRequest
 from edgekube.kinds.authentication import selfsubjectreview, tokenrequest, tokenreview
@@ -29,7 +29,7 @@ from edgekube.server.auth.authentication import Authentication
 from edgekube.server.auth.authorization import Authorization
 from edgekube.server.auth.jwt import BadToken
 from edgekube.server.auth.rbac import Rbac
-from edgekube.server.auth.serviceaccounts import Rejected, ServiceAccountTokens
+from edgekube.server.auth.serviceaccounts import DEFAULT_S, Rejected, ServiceAccountTokens
 from edgekube.server.context import Attributes, Context, User
 from edgekube.server.paths import Asked
 from edgekube.server.resources import Answer, Subresource
@@ -44,16 +44,29 @@ EITHER = "exactly one of nonResourceAttributes or resourceAttributes must be spe
 class _Review:
     """A create-only resource: reads the body, lets `respond` fill in the status, answers 201."""
 
-    def __init__(self, kind: Kind[Any], respond: Respond) -> None:
-        self._kind, self._respond = kind, respond
+    def __init__(self, kind: Kind[Any], respond: Respond, clock: Clock) -> None:
+        self._kind, self._respond, self._clock = kind, respond, clock
 
     async def __call__(self, asked: Asked, target: Target, request: Request, body: bytes, context: Context) -> Answer:
-        form = negotiation.negotiate(request.header("accept"), self._kind, shapes=False)
-        document = bodies.read_object(self._kind, body, request.header("content-type"), context)
-        item = decoding.decode(self._kind, document)
-        made = self._respond(self._kind.to_dict(item), item, target, context.user)
-        made["kind"], made["apiVersion"] = self._kind.name, self._kind.api_version
-        return Answer(201, negotiation.encode(form.media, self._kind, msgspec.json.encode(made)), form.media)
+        kind, struct_type = self._kind, cast(Any, self._kind.type)
+        form = negotiation.negotiate(request.header("accept"), kind, shapes=False)
+        document = bodies.read_object(kind, body, request.header("content-type"), context)
+        item = decoding.decode(kind, document)
+        document = kind.to_dict(item) | {"kind": kind.name, "apiVersion": kind.api_version}
+        if kind is tokenrequest.KIND:
+            document["spec"].setdefault("expirationSeconds", DEFAULT_S)
+        document.setdefault("metadata", {})["managedFields"] = applying.track_update(
+            None,
+            document,
+            manager=context.field_manager,
+            api_version=kind.api_version,
+            subresource=target.subresource,
+            now_text=str(format_time(self._clock.now())),
+            schema=applying.schema_of(struct_type),
+        )
+        made = self._respond(document, item, target, context.user)
+        made["kind"], made["apiVersion"] = kind.name, kind.api_version
+        return Answer(201, negotiation.encode(form.media, kind, msgspec.json.encode(made)), form.media)
 
 
 class Reviews:
@@ -81,9 +94,9 @@ class Reviews:
             (tokenreview.KIND, self.token),
         ]
         made: dict[str, Subresource] = {
-            f"{kind.group}/{kind.plural}": _Review(kind, respond) for kind, respond in table
+            f"{kind.group}/{kind.plural}": _Review(kind, respond, self._clock) for kind, respond in table
         }
-        made["/serviceaccounts/token"] = _Review(tokenrequest.KIND, self.grant)
+        made["/serviceaccounts/token"] = _Review(tokenrequest.KIND, self.grant, self._clock)
         return made
 
     def access(self, document: Document, item: Any, target: Target, user: User) -> Document:
@@ -150,7 +163,9 @@ class Reviews:
         """TokenRequest: a token for a service account."""
         if item.metadata.namespace not in ("", target.namespace):
             raise BadRequest(answers.WRONG_NAMESPACE)
-        return self._tokens.grant(target.namespace, target.name, document)
+        made = self._tokens.grant(target.namespace, target.name, document)
+        made["metadata"]["managedFields"] = document["metadata"]["managedFields"]
+        return made
 
     def _token_status(self, token: str, audiences: Sequence[str]) -> Document:
         known = self._authentication.static_user(token)
@@ -223,9 +238,10 @@ def _check_attributes(spec: Any) -> None:
 
 
 def _check_empty_metadata(document: Document) -> None:
-    metadata = {key: value for key, value in (document.get("metadata") or {}).items() if key != "managedFields"}
-    if metadata:
-        raise _invalid([rules.invalid("metadata", metadata, "must be empty")])
+    metadata = document["metadata"]
+    if metadata.keys() - {"managedFields"}:
+        typed = msgspec.convert(metadata, ObjectMeta, dec_hook=decode_scalar)  # shown in the order of its members
+        raise _invalid([rules.invalid("metadata", typed, "must be empty")])
 
 
 def _invalid(broken: list[FieldError]) -> Exception:
