@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -37,7 +38,7 @@ END_OF_STDIN = (streams.CLOSE, b"\0")
 RESIZES = 16  # kept for a slow terminal; past it the reader waits
 
 
-class ClientChannels:
+class ClientChannels(ABC):
     """See `nodegate.Channels`."""
 
     def __init__(self, protocol: ChannelProtocol) -> None:
@@ -58,8 +59,8 @@ class ClientChannels:
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass  # nobody is there to hear how it ended
 
-    async def _finish(self, words: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def _finish(self, words: bytes) -> None: ...
 
 
 def upgrade_wanted(request: Request) -> str:

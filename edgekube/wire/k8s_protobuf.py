@@ -20,13 +20,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from edgekube.errors import ProtocolError
+from edgekube.wire.protobuf_bytes import (
+    BYTES,
+    FIXED64,
+    VARINT,
+    members,
+    next_member,
+    read_varint,
+    signed,
+    sized,
+    varint,
+)
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\0"
 FRAME_BYTES = 4  # the length, big-endian, before each event of a watch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_U64 = 1 << 64
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 Document = dict[str, Any]
 
@@ -62,26 +71,26 @@ def encode(document: Document, kind: Named | None = None) -> bytes:
     message = _find(api_version, name)
     if message is None:
         raise KeyError(f"{api_version} {name} has no protobuf form")
-    type_meta = _sized(0x0A, api_version.encode()) + _sized(0x12, name.encode())
-    return MAGIC + _sized(0x0A, type_meta) + _sized(0x12, message.write(document)) + b"\x1a\x00\x22\x00"
+    type_meta = sized(0x0A, api_version.encode()) + sized(0x12, name.encode())
+    return MAGIC + sized(0x0A, type_meta) + sized(0x12, message.write(document)) + b"\x1a\x00\x22\x00"
 
 
 def frame_event(event_type: str, envelope: bytes) -> bytes:
     """One event of a watch as `application/vnd.kubernetes.protobuf;stream=watch` carries it: length, then a bare WatchEvent."""
-    event = _sized(0x0A, event_type.encode()) + _sized(0x12, _sized(0x0A, envelope))
+    event = sized(0x0A, event_type.encode()) + sized(0x12, sized(0x0A, envelope))
     return len(event).to_bytes(FRAME_BYTES, "big") + event
 
 
 def _open(data: bytes, kind: Named | None) -> Document:
     type_meta, raw, content_type = b"", b"", b""
-    for key, value in _members(data, 0, len(data)):
+    for key, value in members(data, 0, len(data)):
         if key == 0x0A:
             type_meta = value
         elif key == 0x12:
             raw = value
         elif key == 0x22:
             content_type = value
-    words = {key: _text(value, 0, len(value)) for key, value in _members(type_meta, 0, len(type_meta))}
+    words = {key: _text(value, 0, len(value)) for key, value in members(type_meta, 0, len(type_meta))}
     api_version = words.get(0x0A) or (kind.api_version if kind else "")
     name = words.get(0x12) or (kind.name if kind else "")
     if content_type == b"application/json":
@@ -91,72 +100,6 @@ def _open(data: bytes, kind: Named | None) -> Document:
     if message is None:
         raise ProtocolError(f'no kind "{name}" is registered for version "{api_version}"')
     return {"kind": name, "apiVersion": api_version, **message.read(raw, 0, len(raw))}
-
-
-# --- bytes ----------------------------------------------------------------------------------------------------------------
-
-
-_ONE_BYTE = tuple(bytes((number,)) for number in range(128))
-
-
-def _varint(number: int) -> bytes:
-    if 0 <= number < 128:
-        return _ONE_BYTE[number]
-    number %= _U64
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def _sized(key: int, data: bytes) -> bytes:
-    return _varint(key) + _varint(len(data)) + data
-
-
-def _read_varint(data: bytes, at: int, stop: int) -> tuple[int, int]:
-    number = shift = 0
-    while at < stop and shift < 70:
-        byte = data[at]
-        at += 1
-        number |= (byte & 127) << shift
-        if byte < 128:
-            return number & (_U64 - 1), at
-        shift += 7
-    raise ProtocolError("proto: a number is cut off or too long")
-
-
-def _next_member(data: bytes, at: int, stop: int) -> tuple[int, int, int, int]:
-    """(key, number, value's start, value's end); for a varint the number, else the number is 0."""
-    key, at = _read_varint(data, at, stop)
-    wire = key & 7
-    if wire == _VARINT:
-        number, end = _read_varint(data, at, stop)
-        return key, number, at, end
-    if wire == _BYTES:
-        length, at = _read_varint(data, at, stop)
-    elif wire == _FIXED64:
-        length = 8
-    elif wire == _FIXED32:
-        length = 4
-    else:
-        raise ProtocolError(f"proto: illegal wireType {wire}")
-    if at + length > stop:
-        raise ProtocolError("proto: unexpected EOF")
-    return key, 0, at, at + length
-
-
-def _members(data: bytes, at: int, stop: int) -> list[tuple[int, bytes]]:
-    found = []
-    while at < stop:
-        key, _, start, at = _next_member(data, at, stop)
-        found.append((key, data[start:at]))
-    return found
-
-
-def _signed(number: int) -> int:
-    return number - _U64 if number >> 63 else number
 
 
 # --- values: each type is a reader of (data, start, stop) and a writer to bytes ----------------------------------------------
@@ -196,31 +139,31 @@ def _json(data: bytes, start: int, stop: int) -> Any:
 
 
 def _read_json_message(data: bytes, start: int, stop: int) -> Any:
-    return next((_json(raw, 0, len(raw)) for key, raw in _members(data, start, stop) if key == 0x0A), None)
+    return next((_json(raw, 0, len(raw)) for key, raw in members(data, start, stop) if key == 0x0A), None)
 
 
 def _write_json_message(value: Any) -> bytes:
     if value is None:
         return b""
-    return _sized(0x0A, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+    return sized(0x0A, json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def _read_quantity(data: bytes, start: int, stop: int) -> str:
-    return next((_text(raw, 0, len(raw)) for key, raw in _members(data, start, stop) if key == 0x0A), "0")
+    return next((_text(raw, 0, len(raw)) for key, raw in members(data, start, stop) if key == 0x0A), "0")
 
 
 def _write_quantity(value: Any) -> bytes:
-    return _sized(0x0A, str("0" if value is None else value).encode())
+    return sized(0x0A, str("0" if value is None else value).encode())
 
 
 def _read_int_or_string(data: bytes, start: int, stop: int) -> int | str:
     kind, number, text, at = 0, 0, "", start
     while at < stop:
-        key, value, begin, at = _next_member(data, at, stop)
+        key, value, begin, at = next_member(data, at, stop)
         if key == 0x08:
             kind = value
         elif key == 0x10:
-            number = _signed(value)
+            number = signed(value)
         elif key == 0x1A:
             text = _text(data, begin, at)
     return text if kind else number
@@ -228,8 +171,8 @@ def _read_int_or_string(data: bytes, start: int, stop: int) -> int | str:
 
 def _write_int_or_string(value: Any) -> bytes:
     if isinstance(value, str):
-        return b"\x08\x01\x10\x00" + _sized(0x1A, value.encode())
-    return b"\x08\x00\x10" + _varint(value or 0) + b"\x1a\x00"
+        return b"\x08\x01\x10\x00" + sized(0x1A, value.encode())
+    return b"\x08\x00\x10" + varint(value or 0) + b"\x1a\x00"
 
 
 def _moment(data: bytes, start: int, stop: int) -> datetime | None:
@@ -237,11 +180,11 @@ def _moment(data: bytes, start: int, stop: int) -> datetime | None:
         return None
     seconds, nanos, at = 0, 0, start
     while at < stop:
-        key, value, _, at = _next_member(data, at, stop)
+        key, value, _, at = next_member(data, at, stop)
         if key == 0x08:
-            seconds = _signed(value)
+            seconds = signed(value)
         elif key == 0x10:
-            nanos = _signed(value)
+            nanos = signed(value)
     try:
         return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
     except OverflowError as error:
@@ -263,15 +206,15 @@ def _write_time(value: Any) -> bytes:
         return b""
     moment = datetime.fromisoformat(str(value).replace("Z", "+00:00"))
     seconds, rest = divmod(moment - _EPOCH, timedelta(seconds=1))
-    return b"\x08" + _varint(seconds) + b"\x10" + _varint(rest.microseconds * 1000)
+    return b"\x08" + varint(seconds) + b"\x10" + varint(rest.microseconds * 1000)
 
 
 def _read_strings(data: bytes, start: int, stop: int) -> list[str]:
-    return [_text(raw, 0, len(raw)) for key, raw in _members(data, start, stop) if key == 0x0A]
+    return [_text(raw, 0, len(raw)) for key, raw in members(data, start, stop) if key == 0x0A]
 
 
 def _write_strings(value: Any) -> bytes:
-    return b"".join(_sized(0x0A, word.encode()) for word in value or ())
+    return b"".join(sized(0x0A, word.encode()) for word in value or ())
 
 
 def _schema_or(rest: str) -> tuple[Read, Write]:
@@ -282,7 +225,7 @@ def _schema_or(rest: str) -> tuple[Read, Write]:
         other: Any = False if rest == "B" else []
         at = start
         while at < stop:
-            key, number, begin, at = _next_member(data, at, stop)
+            key, number, begin, at = next_member(data, at, stop)
             if (key, rest) in ((0x0A, "A"), (0x0A, "S"), (0x12, "B")):
                 return _message(schema_type).read(data, begin, at)
             if rest == "B":
@@ -296,19 +239,19 @@ def _schema_or(rest: str) -> tuple[Read, Write]:
     def write(value: Any) -> bytes:
         if rest == "B":
             if isinstance(value, dict):  # Go sets `allows` beside every schema
-                return b"\x08\x01" + _sized(0x12, _message(schema_type).write(value))
+                return b"\x08\x01" + sized(0x12, _message(schema_type).write(value))
             return b"\x08\x01" if value else b"\x08\x00"
         if isinstance(value, dict):
-            return _sized(0x0A, _message(schema_type).write(value))
+            return sized(0x0A, _message(schema_type).write(value))
         one: Write = _message(schema_type).write if rest == "A" else str.encode
-        return b"".join(_sized(0x12, one(item)) for item in value or ())
+        return b"".join(sized(0x12, one(item)) for item in value or ())
 
     return read, write
 
 
 def _length_and_text(value: str) -> bytes:
     data = value.encode()
-    return _varint(len(data)) + data
+    return varint(len(data)) + data
 
 
 def _write_base64(value: Any) -> bytes:
@@ -328,19 +271,19 @@ class _Codec:
 
 
 def _of_bytes(read: Read, write: Write) -> _Codec:
-    def sized(value: Any) -> bytes:
+    def write_sized(value: Any) -> bytes:
         data = write(value)
-        return _varint(len(data)) + data
+        return varint(len(data)) + data
 
-    return _Codec(_BYTES, lambda _, data, start, stop: read(data, start, stop), sized)
+    return _Codec(BYTES, lambda _, data, start, stop: read(data, start, stop), sized)
 
 
 _CODECS: dict[str, _Codec] = {
-    "b": _Codec(_VARINT, lambda number, *_: number != 0, lambda value: b"\x01" if value else b"\x00"),
-    "i": _Codec(_VARINT, lambda number, *_: _signed(number), lambda value: _varint(value or 0)),
-    "f": _Codec(_FIXED64, lambda _, *place: _double(*place), lambda value: struct.pack("<d", value or 0)),
+    "b": _Codec(VARINT, lambda number, *_: number != 0, lambda value: b"\x01" if value else b"\x00"),
+    "i": _Codec(VARINT, lambda number, *_: signed(number), lambda value: varint(value or 0)),
+    "f": _Codec(FIXED64, lambda _, *place: _double(*place), lambda value: struct.pack("<d", value or 0)),
     "s": _Codec(
-        _BYTES, lambda _, data, start, stop: _text(data, start, stop), lambda value: _length_and_text(value or "")
+        BYTES, lambda _, data, start, stop: _text(data, start, stop), lambda value: _length_and_text(value or "")
     ),
     "y": _of_bytes(_base64, _write_base64),
     "T": _of_bytes(_read_time, _write_time),
@@ -357,12 +300,12 @@ _CODECS: dict[str, _Codec] = {
 
 def _entry(value: _Codec) -> _Codec:
     """One entry of a map: a message of key (1) and value (2), read as a small dict."""
-    value_key = _varint(2 << 3 | value.wire)
+    value_key = varint(2 << 3 | value.wire)
 
     def read(data: bytes, at: int, stop: int) -> Document:
-        name, made = "", value.read(0, b"", 0, 0) if value.wire != _FIXED64 else 0
+        name, made = "", value.read(0, b"", 0, 0) if value.wire != FIXED64 else 0
         while at < stop:
-            key, number, start, at = _next_member(data, at, stop)
+            key, number, start, at = next_member(data, at, stop)
             if key == 0x0A:
                 name = _text(data, start, at)
             elif key >> 3 == 2 and key & 7 == value.wire:
@@ -370,7 +313,7 @@ def _entry(value: _Codec) -> _Codec:
         return {name: made}
 
     def write(pair: Any) -> bytes:
-        return _sized(0x0A, pair[0].encode()) + value_key + value.write(pair[1])
+        return sized(0x0A, pair[0].encode()) + value_key + value.write(pair[1])
 
     return _of_bytes(read, write)
 
@@ -396,14 +339,14 @@ class _Message:
         while at < stop:
             key = data[at]
             if (
-                key & 7 == _BYTES and key < 128 and at + 1 < stop and (length := data[at + 1]) < 128
+                key & 7 == BYTES and key < 128 and at + 1 < stop and (length := data[at + 1]) < 128
             ):  # nearly every member
                 number, start = 0, at + 2
                 at = start + length
                 if at > stop:
                     raise ProtocolError("proto: unexpected EOF")
             else:
-                key, number, start, at = _next_member(data, at, stop)
+                key, number, start, at = next_member(data, at, stop)
             put = puts.get(key)
             if put is not None:
                 put(made, number, data, start, at)
@@ -421,11 +364,11 @@ class _Message:
         """One more member; see the table for forms."""
         key = number << 3 | codec.wire
         made = {"[": _list_member, "{": _map_member, ">": _inlined_member}.get(form)
-        put, take = made(name, codec, _varint(key)) if made else _single_member(name, form, codec, _varint(key))
+        put, take = made(name, codec, varint(key)) if made else _single_member(name, form, codec, varint(key))
         self.puts[key] = put
         self.takes.append(take)
-        if form == "[" and codec.wire == _VARINT:
-            self.puts[number << 3 | _BYTES] = _put_packed(name, codec)
+        if form == "[" and codec.wire == VARINT:
+            self.puts[number << 3 | BYTES] = _put_packed(name, codec)
 
 
 def _single_member(name: str, form: str, codec: _Codec, key: bytes) -> tuple[Put, Take]:
@@ -471,7 +414,7 @@ def _put_packed(name: str, codec: _Codec) -> Put:
     def put(made: Document, _: int, data: bytes, start: int, stop: int) -> None:
         numbers = made.setdefault(name, [])
         while start < stop:
-            number, start = _read_varint(data, start, stop)
+            number, start = read_varint(data, start, stop)
             numbers.append(codec.read(number, data, start, start))
 
     return put
@@ -550,6 +493,6 @@ def _codec(package: str, type_name: str) -> _Codec:
             data = message.empty
         else:
             data = (_compiled.get(full_name) or _message(full_name)).write(value)
-        return _varint(len(data)) + data
+        return varint(len(data)) + data
 
-    return _Codec(_BYTES, read, write)
+    return _Codec(BYTES, read, write)

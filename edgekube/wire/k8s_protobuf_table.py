@@ -1,7 +1,7 @@
 """The members of every built-in message in Kubernetes' protobuf form: one table, read by `wire.k8s_protobuf` on demand.
 
-Facts of Kubernetes 1.36 (field numbers of the generated.proto files, JSON names and pointers of the Go types). A table of this
-size is the module's only content, hence its length. API version -> message -> its members, each `number:name=type`:
+Facts of Kubernetes 1.36 (field numbers of the generated.proto files, JSON names and pointers of the Go types). Long because
+the table is the module's only content. API version -> message -> its members, each `number:name=type`:
 
     s string   b bool   i integer   f double   y bytes   T time   M time with microseconds   Q quantity
     X int-or-string   J any JSON   L a list of strings wrapped in a message   SA, SB, SS JSON schema or array, bool, strings

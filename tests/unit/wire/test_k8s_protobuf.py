@@ -18,6 +18,7 @@ from edgekube.errors import ProtocolError
 from edgekube.kinds.catalog import built_in
 from edgekube.wire import k8s_protobuf
 from edgekube.wire.k8s_protobuf_table import MESSAGES
+from edgekube.wire.protobuf_bytes import sized
 
 PAIRS = Path(__file__).parents[4] / "shared" / "spec" / "roundtrip"
 NAMES = sorted(path.stem for path in PAIRS.glob("*.pb"))
@@ -102,12 +103,12 @@ def test_what_is_not_an_envelope_is_refused() -> None:
 def test_deep_nesting_is_refused_and_does_not_exhaust_the_stack() -> None:
     inner = b""
     for _ in range(3000):
-        inner = k8s_protobuf._sized(19 << 3 | 2, b"\x22\x00")[:0] + k8s_protobuf._sized(28 << 3 | 2, inner)
-    version = k8s_protobuf._sized(0x22, k8s_protobuf._sized(0x0A, inner))
-    spec = k8s_protobuf._sized(0x12, k8s_protobuf._sized(0x3A, version))
+        inner = sized(28 << 3 | 2, inner)
+    version = sized(0x22, sized(0x0A, inner))
+    spec = sized(0x12, sized(0x3A, version))
     type_meta = b"\x0a\x17apiextensions.k8s.io/v1\x12\x18CustomResourceDefinition"
     with pytest.raises(ProtocolError, match="nested too deeply"):
-        k8s_protobuf.decode(b"k8s\0" + k8s_protobuf._sized(0x0A, type_meta) + k8s_protobuf._sized(0x12, spec))
+        k8s_protobuf.decode(b"k8s\0" + sized(0x0A, type_meta) + sized(0x12, spec))
 
 
 @pytest.mark.parametrize("kind", ["Pod", "Service", "Node", "Secret"])
