@@ -275,7 +275,7 @@ def _of_bytes(read: Read, write: Write) -> _Codec:
         data = write(value)
         return varint(len(data)) + data
 
-    return _Codec(BYTES, lambda _, data, start, stop: read(data, start, stop), sized)
+    return _Codec(BYTES, lambda _, data, start, stop: read(data, start, stop), write_sized)
 
 
 _CODECS: dict[str, _Codec] = {
