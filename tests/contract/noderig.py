@@ -27,6 +27,7 @@ from edgekube.kinds.core import configmap, secret
 from edgekube.kinds.core import event as event_kind
 from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core.pod import Pod
+from edgekube.net.grpc import RpcFailed
 from edgekube.net.nodegate import LogOptions
 from edgekube.node import mounting
 from edgekube.node.config import NodeConfig
@@ -158,6 +159,26 @@ class Rig:
                     return
                 await trio.sleep(0.02)
 
+    @staticmethod
+    def document(pod: Pod) -> dict[str, Any]:
+        """The wire form."""
+        return pod_kind.KIND.to_dict(pod)
+
+    def power_cut(self) -> None:
+        """Kill every shim and what runs under it, and empty the directory of this boot, as a reboot does."""
+        state = own_containerd(self.config).state
+        for process in Path("/proc").iterdir():
+            try:
+                if process.name.isdigit() and str(state).encode() in (process / "cmdline").read_bytes():
+                    children = (process / "task" / process.name / "children").read_text().split()
+                    for pid in [*children, process.name]:
+                        os.kill(int(pid), 9)
+            except OSError:
+                continue
+        for point in mounting.mounts_below(state):
+            mounting.unmount(point)
+        shutil.rmtree(state, ignore_errors=True)
+
     async def until_clean(self, *, limit_s: float = 20) -> None:
         """Wait until nothing of any pod is left in the runtime and on the disk."""
         assert self.runtime is not None
@@ -264,18 +285,13 @@ async def rig(**settings: Any) -> AsyncIterator[Rig]:
 
 
 async def _empty(made: Rig) -> None:
-    """Remove everything the runtime has."""
-    runtime = Runtime(str(own_containerd(made.config).socket))
+    """Delete all pods, and remove whatever the runtime still has then."""
+    for pod in (await made.client.list(pod_kind.KIND)).items:
+        await made.client.delete(pod_kind.KIND, pod.metadata.name, pod.metadata.namespace, grace_s=0)
     try:
-        with trio.move_on_after(30):
-            for item in await runtime.containers():
-                await runtime.stop_container(item.id, 0)
-                await runtime.remove_container(item.id)
-            for sandbox in await runtime.sandboxes():
-                await runtime.stop_sandbox(sandbox.id)
-                await runtime.remove_sandbox(sandbox.id)
-    finally:
-        runtime.close()
+        await made.until_clean(limit_s=15)
+    except (trio.TooSlowError, RpcFailed) as error:
+        print(f"left for the sweep: {error!r}")
 
 
 def _sweep(base: Path, bridge: str, config: NodeConfig) -> None:

@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from edgekube.kinds.core import pod as pod_kind
-from edgekube.net.nodegate import LogOptions
+from edgekube.net.nodegate import LogOptions, RunOptions
 from tests.contract.noderig import Rig, can_run, container, ready, rig, running
 
 pytestmark = [pytest.mark.runtime, pytest.mark.skipif(not can_run(), reason="needs root and containerd")]
@@ -292,3 +295,160 @@ async def test_what_is_missing_is_told_in_the_kubelets_words() -> None:
         await node.until("vol", ready)
         message = next(e.message for e in await node.events("vol") if e.reason == "FailedMount")
         assert message == 'MountVolume.SetUp failed for volume "v" : secret "late" not found'
+
+
+class Told:
+    """A person's ends of an exec."""
+
+    def __init__(self, stdin: bytes | None = None) -> None:
+        self.out, self.status = Collect(), {}
+        self.stderr = Collect()
+        self.stdin = trio.testing.MemoryReceiveStream() if stdin is not None else None
+        if self.stdin is not None:
+            self.stdin.put_data(stdin or b"")
+            self.stdin.put_eof()
+        self.stdout = self.out
+        self.resizes = None
+
+    async def finish(self, status: dict[str, Any]) -> None:
+        self.status = status
+
+
+class Collect(trio.abc.SendStream):
+    """Bytes sent are kept."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    async def send_all(self, data: bytes) -> None:
+        self.data += bytes(data)
+
+    async def wait_send_all_might_not_block(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+async def test_commands_run_in_containers_with_streams_and_status() -> None:
+    async with rig() as node:
+        assert node.gate is not None
+        await node.create({"metadata": {"name": "box"}, "spec": {"containers": [container("app", "sleep 600")]}})
+        await node.until("box", ready)
+        told = Told(b"typed")
+        await node.gate.run(
+            "default", "box", "app", RunOptions(command=("cat",), stdin=True, stdout=True, stderr=True), told
+        )
+        assert (told.out.data, told.status["status"]) == (b"typed", "Success")
+        told = Told()
+        options = RunOptions(command=("sh", "-c", "echo out; echo err >&2; exit 4"), stdout=True, stderr=True)
+        await node.gate.run("default", "box", "app", options, told)
+        assert (told.out.data, told.stderr.data, told.status["reason"]) == (b"out\n", b"err\n", "NonZeroExitCode")
+        assert told.status["details"]["causes"][0]["message"] == "4"
+        status, kind, page = await node.gate.fetch("/stats/summary")
+        assert (status, kind) == (200, "application/json")
+        assert json.loads(page)["pods"][0]["containers"][0]["memory"]["workingSetBytes"] > 0
+
+
+async def test_hooks_grace_and_debug_containers() -> None:
+    async with rig() as node:
+        await node.create(
+            {
+                "metadata": {"name": "polite"},
+                "spec": {
+                    "terminationGracePeriodSeconds": 8,
+                    "shareProcessNamespace": True,
+                    "volumes": [
+                        {
+                            "name": "d",
+                            "hostPath": {"path": str(node.config.data_dir / "shared"), "type": "DirectoryOrCreate"},
+                        }
+                    ],
+                    "containers": [
+                        container(
+                            "app",
+                            "trap 'echo term >> /d/log; exit 0' TERM; while true; do sleep 0.1; done",
+                            volumeMounts=[{"name": "d", "mountPath": "/d"}],
+                            lifecycle={
+                                "postStart": {"exec": {"command": ["sh", "-c", "echo started >> /d/log"]}},
+                                "preStop": {"exec": {"command": ["sh", "-c", "echo stopping >> /d/log"]}},
+                            },
+                        )
+                    ],
+                },
+            }
+        )
+        pod = await node.until("polite", ready)
+        debug = {
+            **node.document(pod)["spec"],
+            "ephemeralContainers": [container("debug", "echo looking; sleep 600", targetContainerName="app")],
+        }
+        await node.client.patch(pod_kind.KIND, "polite", "default", {"spec": debug})
+        await node.until("polite", lambda p: any(s.state.running for s in p.status.ephemeral_container_statuses))
+        assert await node.log_with("polite", "debug", b"looking") == b"looking\n"
+        await node.client.delete(pod_kind.KIND, "polite", "default")
+        await node.until_gone("polite", limit_s=15)
+        assert (node.config.data_dir / "shared" / "log").read_text() == "started\nstopping\nterm\n"
+
+
+async def test_memory_limits_are_kept() -> None:
+    async with rig() as node:
+        hungry = container(
+            "app", "dd if=/dev/zero of=/tmp/x bs=1M count=64; dd if=/mem/a of=/dev/null; sleep 600",
+            resources={"limits": {"memory": "24Mi"}}, volumeMounts=[{"name": "m", "mountPath": "/tmp"}],
+        )  # fmt: skip
+        await node.create(
+            {
+                "metadata": {"name": "hungry"},
+                "spec": {
+                    "restartPolicy": "Never",
+                    "containers": [hungry],
+                    "volumes": [{"name": "m", "emptyDir": {"medium": "Memory"}}],
+                },
+            }
+        )
+        pod = await node.until(
+            "hungry",
+            lambda p: (
+                (bool(p.status.container_statuses)
+                and p.status.container_statuses[0].state.terminated is not None)
+                or running(p)
+            ),
+            limit_s=20,
+        )
+        assert pod.status.qos_class == "Burstable"
+
+
+async def test_static_pods_run_and_are_shown(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": "fixed"},
+                "spec": {"containers": [container("app", "sleep 600")]},
+            }
+        )
+    )
+    (tmp_path / "broken.yaml").write_text("{")
+    async with rig(static_pods_dir=tmp_path) as node:
+        with trio.fail_after(20):
+            while not [p for p in (await node.client.list(pod_kind.KIND, "default")).items if running(p)]:
+                await trio.sleep(0.05)
+        mirror = await node.get("fixed-test-node")
+        assert (
+            mirror.metadata.annotations["kubernetes.io/config.mirror"]
+            == mirror.metadata.annotations["kubernetes.io/config.hash"]
+        )
+        (tmp_path / "one.yaml").unlink()
+        await node.until_gone("fixed-test-node", limit_s=45)
+
+
+async def test_a_machine_that_was_switched_off_runs_its_pods_again() -> None:
+    async with rig() as node:
+        await node.create({"metadata": {"name": "again"}, "spec": {"containers": [container("app", "sleep 600")]}})
+        before = await node.until("again", ready)
+        await node.stop()
+        node.power_cut()
+        await node.start()
+        after = await node.until("again", lambda p: p.status.container_statuses[0].restart_count == 1 and ready(p))
+        assert after.metadata.uid == before.metadata.uid
+        assert after.status.container_statuses[0].last_state.terminated is not None
