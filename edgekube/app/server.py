@@ -27,6 +27,7 @@ from edgekube.client import kubeconfig
 from edgekube.client.local import LocalClient
 from edgekube.clock import SystemClock
 from edgekube.errors import EdgekubeError, EnvironmentError_, ServiceUnavailable
+from edgekube.net.exchange import Exchange, Handler
 from edgekube.net.listener import serving
 from edgekube.net.nodegate import NodeGate
 from edgekube.net.tls import ServerTls
@@ -143,14 +144,10 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         certificates.ensure_server(pki, names)
         authorities = (pki.certificate("client-ca"), pki.certificate("request-header-ca"))
         tls = ServerTls(pki.certificate("serving-api"), pki.key("serving-api"), authorities)
-        gates: dict[str, NodeGate] = {}
-        api = await _api_server((config, store, pki, clock), advertised, gates, stack)
-        await api.bootstrap()
-        running = Running(config, clock, api, pki, advertised, config.https_listen_port, gates)
-        await put_in_place(running.client("system:apiserver", "kube-apiserver"))
+        door = _Door()
         port = await stack.enter_async_context(
             serving(
-                api.handle,
+                door.handle,
                 hosts=_hosts(config),
                 port=config.https_listen_port,
                 ssl_context=tls.context,
@@ -158,14 +155,38 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
                 clock=clock,
             )
         )
+        gates: dict[str, NodeGate] = {}
+        api = await _api_server((config, store, pki, clock), (advertised, port), gates, stack)
+        running = Running(config, clock, api, pki, advertised, port, gates)
+        await api.bootstrap()
+        await put_in_place(running.client("system:apiserver", "kube-apiserver"))
+        door.open(api.handle)
         LOG.info("the API answers at https://%s:%d", advertised, port)
         _write_kubeconfigs(config, pki, advertised, port)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(certificates.keep_renewed, pki, lambda: names, partial(_reload, tls))
             await nursery.start(keep_aggregated, running.client("system:apiserver", "kube-controller-manager"))
-            running.port = port
             yield running
             nursery.cancel_scope.cancel()
+
+
+class _Door:
+    """The port is bound first (it may be any free one); requests wait until there is an API."""
+
+    def __init__(self) -> None:
+        self._opened = trio.Event()
+        self._handler: Handler | None = None
+
+    def open(self, handler: Handler) -> None:
+        """Let everybody in."""
+        self._handler = handler
+        self._opened.set()
+
+    async def handle(self, exchange: Exchange) -> None:
+        """A `net.exchange.Handler`."""
+        await self._opened.wait()
+        assert self._handler is not None
+        await self._handler(exchange)
 
 
 def _hosts(config: ServerConfig) -> Sequence[str]:
@@ -178,7 +199,7 @@ async def _reload(tls: ServerTls) -> None:
 
 async def _api_server(
     running: tuple[ServerConfig, Store, certificates.Pki, SystemClock],
-    advertised: str,
+    advertised: tuple[str, int],
     gates: Mapping[str, NodeGate],
     stack: AsyncExitStack,
 ) -> ApiServer:
@@ -194,12 +215,13 @@ async def _api_server(
             issuer=f"https://kubernetes.default.svc.{config.cluster_domain}",
         )
     )
-    address = f"{advertised}:{config.https_listen_port}"
+    host, port = advertised
+    address = f"{host}:{port}"
     settings = Settings(
         service_cidr=str(config.service_cidr),
         node_ports=config.service_node_port_range,
-        advertise_address=advertised,
-        port=config.https_listen_port,
+        advertise_address=host,
+        port=port,
         openapi_directory=config.data_dir / "openapi",
         started_s=time.time(),
         extra_documents={
