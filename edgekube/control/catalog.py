@@ -13,12 +13,16 @@ CONTROLLERS = (
     "endpoints",
     "endpointslice",
     "endpointslicemirroring",
+    "garbagecollector",
+    "job",
+    "jobpods",
     "kubernetes_service",
     "namespace",
     "replicaset",
     "replicationcontroller",
     "rootca",
     "serviceaccount",
+    "ttlafterfinished",
 )
 
 

@@ -168,7 +168,8 @@ class Hands:
         self._expected[key] = (self.clock.monotonic(), writes)
 
     async def carry_out(self, key: Key, plan: Plan) -> Outcome:
-        """Do a plan. Conflict is raised at once; other errors are collected, `finish` is given them, the first is returned in the outcome."""
+        """Do a plan. A Conflict is raised at once. A failed Create leaves out its like, a failed Update, Patch or Call all that
+        follows, a failed Delete nothing; `finish` is given the errors, and the outcome tells of them."""
         outcome = await self._do_all(key, plan.actions)
         if plan.finish is not None:
             last = await self._do_all(key, plan.finish(outcome))
@@ -193,6 +194,8 @@ class Hands:
                 if failed and isinstance(part[0], Create):
                     untried += batch[done:]
                     break
+                if failed and not isinstance(part[0], Delete):  # what follows may depend on it
+                    return Outcome(errors, [*untried, *actions[position:]])
                 step = min(step * 2, CREATES_AT_ONCE)
         return Outcome(errors, untried)
 

@@ -90,6 +90,7 @@ class Correlator:
         self._written: OrderedDict[tuple[str, ...], _Written] = OrderedDict()
         self._similar: OrderedDict[tuple[str, ...], _Similar] = OrderedDict()
         self._allowances: OrderedDict[tuple[str, ...], _Allowance] = OrderedDict()
+        self._stamp = 0  # nanoseconds, part of an Event's name: never the same twice
 
     def decide(self, speaker: Speaker, note: Note, now: datetime, monotonic_s: float) -> Event | _Again | None:
         """The Event to create, the count to raise, or None when this object has been talked about too much."""
@@ -104,7 +105,8 @@ class Correlator:
             written.count += 1
             self._written.move_to_end(key)
             return _Again(written.namespace, written.name, written.count, note.message, now)
-        event = _event(speaker, note, now)
+        self._stamp = max(int(now.timestamp() * 1_000_000) * 1000, self._stamp + 1)
+        event = _event(speaker, note, now, self._stamp)
         self._written[key] = _Written(event.metadata.namespace, event.metadata.name, 1, now)
         _bound(self._written)
         return event
@@ -179,8 +181,12 @@ class Recorder:
                 if isinstance(decided, Event):  # the namespace is gone
                     log.debug("no event written: %s", error)
                     return
+                now = decided.now
                 self._correlator.forget(decided)
-                decided = _event(speaker, note, decided.now)
+                again = self._correlator.decide(speaker, note, now, self._clock.monotonic())
+                if again is None:
+                    return
+                decided = again
             except ApiError as error:  # a terminating namespace, a rule broken: trying again would not help
                 log.debug("no event written: %s", error)
                 return
@@ -197,11 +203,10 @@ class Recorder:
         await self._client.patch(event_kind.KIND, again.name, again.namespace, patch)
 
 
-def _event(speaker: Speaker, note: Note, now: datetime) -> Event:
+def _event(speaker: Speaker, note: Note, now: datetime, stamp: int) -> Event:
     about = note.about
-    stamp = format(int(now.timestamp() * 1_000_000) * 1000, "x")
     event = Event(
-        metadata=ObjectMeta(name=f"{about.name}.{stamp}", namespace=about.namespace or "default"),
+        metadata=ObjectMeta(name=f"{about.name}.{stamp:x}", namespace=about.namespace or "default"),
         involved_object=about,
         reason=note.reason,
         message=note.message,

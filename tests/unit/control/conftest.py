@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from edgekube.api.kind import Kind
 from edgekube.client.local import LocalClient
@@ -50,7 +52,9 @@ class Cluster:
         kind = KINDS[plural]
         return list((await self.client.list(kind, namespace if kind.namespaced else "", **selectors)).items)
 
-    async def patch(self, plural: str, name: str, patch: dict[str, Any], namespace: str = "default", **more: Any) -> Any:
+    async def patch(
+        self, plural: str, name: str, patch: dict[str, Any], namespace: str = "default", **more: Any
+    ) -> Any:
         kind = KINDS[plural]
         return await self.client.patch(kind, name, namespace if kind.namespaced else "", patch, **more)
 
@@ -58,7 +62,7 @@ class Cluster:
         kind = KINDS[plural]
         await self.client.delete(kind, name, namespace if kind.namespaced else "", **more)
 
-    async def until(self, true: Callable[[], Any], within_s: float = 600.0) -> Any:
+    async def until(self, true: Callable[[], Any], within_s: float = 120.0) -> Any:
         """Wait, in virtual time, for an async condition to give something true; returns it."""
         seen: Any = None
         with trio.move_on_after(within_s):
@@ -66,7 +70,7 @@ class Cluster:
                 seen = await true()
                 if seen:
                     return seen
-                await trio.sleep(0.05)
+                await trio.sleep(0.2)
         raise AssertionError(f"it did not happen within {within_s} s; troubles: {self.health.summary()}")
 
     async def run_pod(self, pod: Any, **status: Any) -> Any:
@@ -90,6 +94,7 @@ class Cluster:
 
 @asynccontextmanager
 async def running(config: Config | None = None) -> AsyncIterator[Cluster]:
+    assert isinstance(trio.lowlevel.current_clock(), MockClock), "a test must name autojump_clock itself to run on it"
     clock, health = SeededClock(7), Health()
     server = ApiServer(MemoryStore(), authenticator=Everybody(), authorizer=Everybody(), clock=clock)
     await server.bootstrap()
@@ -105,20 +110,21 @@ async def running(config: Config | None = None) -> AsyncIterator[Cluster]:
             await run_controllers(client, clock, chosen, health=health, task_status=task_status)
 
         await nursery.start(controllers)
+        await cluster.until(partial(cluster.list, "serviceaccounts"))
         yield cluster
         assert health.summary() is None
         nursery.cancel_scope.cancel()
 
 
 @pytest.fixture
-async def cluster(autojump_clock: trio.testing.MockClock) -> AsyncIterator[Cluster]:
+async def cluster(autojump_clock: MockClock) -> AsyncIterator[Cluster]:
     """A cluster with all controllers and no scheduler."""
     async with running() as made:
         yield made
 
 
 @pytest.fixture
-async def scheduled(autojump_clock: trio.testing.MockClock) -> AsyncIterator[Cluster]:
+async def scheduled(autojump_clock: MockClock) -> AsyncIterator[Cluster]:
     """A cluster with the scheduler too."""
     async with running(Config(ca_certificate="PEM")) as made:
         yield made

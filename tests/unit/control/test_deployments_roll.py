@@ -13,7 +13,7 @@ def deployment(replicas: int, **spec: Any) -> dict[str, Any]:
     }
 
 
-async def test_a_deployment_makes_its_pods_and_says_so(cluster: Any) -> None:
+async def test_a_deployment_makes_its_pods_and_says_so(autojump_clock: Any, cluster: Any) -> None:
     await cluster.create("deployments", deployment(2))
 
     async def two_pods() -> Any:
@@ -23,7 +23,9 @@ async def test_a_deployment_makes_its_pods_and_says_so(cluster: Any) -> None:
     pods = await cluster.until(two_pods)
     (replica_set,) = await cluster.list("replicasets")
     assert {pod.metadata.owner_references[0].name for pod in pods} == {replica_set.metadata.name}
-    assert all(pod.metadata.labels["pod-template-hash"] == replica_set.metadata.labels["pod-template-hash"] for pod in pods)
+    assert all(
+        pod.metadata.labels["pod-template-hash"] == replica_set.metadata.labels["pod-template-hash"] for pod in pods
+    )
     for pod in pods:
         await cluster.run_pod(pod)
 
@@ -35,14 +37,20 @@ async def test_a_deployment_makes_its_pods_and_says_so(cluster: Any) -> None:
     assert (done.status.replicas, done.status.ready_replicas, done.status.available_replicas) == (2, 2, 2)
     assert done.metadata.annotations["deployment.kubernetes.io/revision"] == "1"
     assert {c.type: c.status for c in done.status.conditions} == {"Available": "True", "Progressing": "True"}
+
     async def told() -> Any:
         events = {(e.reason, e.source.component, e.message) for e in await cluster.list("events")}
         return events if len(events) >= 3 else None
+
     events = await cluster.until(told)
-    assert ("ScalingReplicaSet", "deployment-controller", f"Scaled up replica set {replica_set.metadata.name} from 0 to 2") in events
+    assert (
+        "ScalingReplicaSet",
+        "deployment-controller",
+        f"Scaled up replica set {replica_set.metadata.name} from 0 to 2",
+    ) in events
 
 
-async def test_a_new_template_replaces_pods_within_surge_and_unavailability(cluster: Any) -> None:
+async def test_a_new_template_replaces_pods_within_surge_and_unavailability(autojump_clock: Any, cluster: Any) -> None:
     rolling = {"strategy": {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}}
     await cluster.create("deployments", deployment(3, **rolling))
     seen: list[tuple[int, int]] = []
@@ -56,7 +64,11 @@ async def test_a_new_template_replaces_pods_within_surge_and_unavailability(clus
                 await cluster.run_pod(pod)
                 break
         found = await cluster.get("deployments", "w")
-        return found if found.status.available_replicas == found.status.updated_replicas == 3 == found.status.replicas else None
+        return (
+            found
+            if found.status.available_replicas == found.status.updated_replicas == 3 == found.status.replicas
+            else None
+        )
 
     await cluster.until(ready_all)
     seen.clear()
@@ -71,4 +83,7 @@ async def test_a_new_template_replaces_pods_within_surge_and_unavailability(clus
     assert max(total for total, _ in seen) <= 4
     assert min(ready for _, ready in seen) >= 3
     sets = await cluster.list("replicasets")
-    assert sorted((s.metadata.annotations["deployment.kubernetes.io/revision"], s.spec.replicas) for s in sets) == [("1", 0), ("2", 3)]
+    assert sorted((s.metadata.annotations["deployment.kubernetes.io/revision"], s.spec.replicas) for s in sets) == [
+        ("1", 0),
+        ("2", 3),
+    ]

@@ -17,7 +17,7 @@ async def absent(cluster: Any, plural: str, name: str, namespace: str = "default
     return False
 
 
-async def test_a_namespace_gets_an_account_and_the_ca_and_gets_them_back(cluster: Any) -> None:
+async def test_a_namespace_gets_an_account_and_the_ca_and_gets_them_back(autojump_clock: Any, cluster: Any) -> None:
     await cluster.create("namespaces", {"metadata": {"name": "x"}})
 
     async def complete() -> Any:
@@ -36,7 +36,7 @@ async def test_a_namespace_gets_an_account_and_the_ca_and_gets_them_back(cluster
     assert await cluster.until(restored)
 
 
-async def test_a_deleted_namespace_takes_its_content_along(cluster: Any) -> None:
+async def test_a_deleted_namespace_takes_its_content_along(autojump_clock: Any, cluster: Any) -> None:
     await cluster.create("namespaces", {"metadata": {"name": "x"}})
     await cluster.create("configmaps", {"metadata": {"name": "a"}}, "x")
     await cluster.delete("namespaces", "x")
@@ -48,7 +48,7 @@ async def test_a_deleted_namespace_takes_its_content_along(cluster: Any) -> None
     assert await cluster.list("configmaps", "x") == []
 
 
-async def test_a_finalizer_holds_the_namespace_and_conditions_say_which(cluster: Any) -> None:
+async def test_a_finalizer_holds_the_namespace_and_conditions_say_which(autojump_clock: Any, cluster: Any) -> None:
     await cluster.create("namespaces", {"metadata": {"name": "x"}})
     await cluster.create("configmaps", {"metadata": {"name": "held", "finalizers": ["example.org/hold"]}}, "x")
     await cluster.delete("namespaces", "x")
@@ -74,7 +74,7 @@ async def test_a_finalizer_holds_the_namespace_and_conditions_say_which(cluster:
 
 
 @pytest.mark.parametrize("replicas", [0, 3])
-async def test_a_replica_set_keeps_its_number(cluster: Any, replicas: int) -> None:
+async def test_a_replica_set_keeps_its_number(autojump_clock: Any, cluster: Any, replicas: int) -> None:
     template = {"metadata": {"labels": {"app": "w"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     spec = {"replicas": 1, "selector": {"matchLabels": {"app": "w"}}, "template": template}
     await cluster.create("pods", {"metadata": {"name": "orphan", "labels": {"app": "w"}}, "spec": template["spec"]})

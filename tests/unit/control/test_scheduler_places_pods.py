@@ -27,7 +27,7 @@ async def placed(cluster: Any, name: str) -> Any:
     return (await cluster.get("pods", name)).spec.node_name
 
 
-async def test_a_pod_goes_to_the_node_with_room_and_an_event_says_so(scheduled: Any) -> None:
+async def test_a_pod_goes_to_the_node_with_room_and_an_event_says_so(autojump_clock: Any, scheduled: Any) -> None:
     await ready_node(scheduled, node("small", cpu="500m"))
     await ready_node(scheduled, node("large"))
     await scheduled.create("pods", pod("p"))
@@ -41,7 +41,9 @@ async def test_a_pod_goes_to_the_node_with_room_and_an_event_says_so(scheduled: 
     assert (event.reporting_component, event.type) == ("default-scheduler", "Normal")
 
 
-async def test_a_pod_without_room_waits_says_why_and_goes_when_room_appears(scheduled: Any) -> None:
+async def test_a_pod_without_room_waits_says_why_and_goes_when_room_appears(
+    autojump_clock: Any, scheduled: Any
+) -> None:
     await ready_node(scheduled, node("n"))
     await scheduled.create("pods", pod("first", cpu="1500m"))
     await scheduled.until(lambda: placed(scheduled, "first"))
@@ -61,7 +63,7 @@ async def test_a_pod_without_room_waits_says_why_and_goes_when_room_appears(sche
     assert await scheduled.until(lambda: placed(scheduled, "second"), 20) == "n"
 
 
-async def test_without_nodes_a_pod_waits_for_the_first(scheduled: Any) -> None:
+async def test_without_nodes_a_pod_waits_for_the_first(autojump_clock: Any, scheduled: Any) -> None:
     await scheduled.create("pods", pod("p"))
 
     async def refused() -> Any:
@@ -72,7 +74,7 @@ async def test_without_nodes_a_pod_waits_for_the_first(scheduled: Any) -> None:
     assert await scheduled.until(lambda: placed(scheduled, "p"), 20) == "n"
 
 
-async def test_gated_pods_wait_for_their_gates(scheduled: Any) -> None:
+async def test_gated_pods_wait_for_their_gates(autojump_clock: Any, scheduled: Any) -> None:
     await ready_node(scheduled, node("n"))
     await scheduled.create("pods", pod("p", schedulingGates=[{"name": "example.org/wait"}]))
     await scheduled.create("pods", pod("free"))
@@ -82,7 +84,7 @@ async def test_gated_pods_wait_for_their_gates(scheduled: Any) -> None:
     assert await scheduled.until(lambda: placed(scheduled, "p"), 20) == "n"
 
 
-async def test_many_pods_never_overfill_a_node(scheduled: Any) -> None:
+async def test_many_pods_never_overfill_a_node(autojump_clock: Any, scheduled: Any) -> None:
     for name in ("a", "b"):
         await ready_node(scheduled, node(name, cpu="2"))
     for number in range(6):

@@ -17,7 +17,7 @@ async def slices(cluster: Any) -> list[Any]:
     return found
 
 
-async def test_a_service_without_pods_has_one_empty_slice(cluster: Any) -> None:
+async def test_a_service_without_pods_has_one_empty_slice(autojump_clock: Any, cluster: Any) -> None:
     await cluster.create("services", service())
 
     async def one() -> Any:
@@ -33,7 +33,7 @@ async def test_a_service_without_pods_has_one_empty_slice(cluster: Any) -> None:
     }
 
 
-async def test_a_pod_appears_becomes_ready_and_leaves_with_its_named_port(cluster: Any) -> None:
+async def test_a_pod_appears_becomes_ready_and_leaves_with_its_named_port(autojump_clock: Any, cluster: Any) -> None:
     await cluster.create("services", service())
     pod = await cluster.create("pods", POD)
     await cluster.run_pod(pod, conditions=[{"type": "Ready", "status": "False"}])
@@ -67,7 +67,7 @@ async def test_a_pod_appears_becomes_ready_and_leaves_with_its_named_port(cluste
     assert await cluster.until(gone)
 
 
-async def test_endpoints_written_by_hand_are_mirrored(cluster: Any) -> None:
+async def test_endpoints_written_by_hand_are_mirrored(autojump_clock: Any, cluster: Any) -> None:
     await cluster.create("services", {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}})
     subset = {"addresses": [{"ip": "192.0.2.50"}], "notReadyAddresses": [{"ip": "192.0.2.51"}], "ports": [{"port": 80}]}
     await cluster.create("endpoints", {"metadata": {"name": "s"}, "subsets": [subset]})
@@ -76,11 +76,14 @@ async def test_endpoints_written_by_hand_are_mirrored(cluster: Any) -> None:
         return await slices(cluster)
 
     (only,) = await cluster.until(mirrored)
-    assert [(e.addresses, e.conditions.ready) for e in only.endpoints] == [(["192.0.2.50"], True), (["192.0.2.51"], False)]
+    assert [(e.addresses, e.conditions.ready) for e in only.endpoints] == [
+        (["192.0.2.50"], True),
+        (["192.0.2.51"], False),
+    ]
     assert only.metadata.owner_references[0].kind == "Endpoints"
 
 
-async def test_the_endpoints_of_a_deleted_service_go(cluster: Any) -> None:
+async def test_the_endpoints_of_a_deleted_service_go(autojump_clock: Any, cluster: Any) -> None:
     await cluster.create("services", service())
 
     async def there() -> Any:
