@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from edgekube.api.kind import Column, Keeping, Kind
+from edgekube.api import rules
+from edgekube.api.kind import Column, FieldError, Keeping, Kind
 from edgekube.api.meta import Int32, MicroTime, Object, Struct, Time, zero
 from edgekube.kinds.core.event import KIND as CORE
 from edgekube.kinds.core.event import EventSource
@@ -70,6 +71,41 @@ def _as_core(column: Column) -> Column:
     return replace(column, value=value)
 
 
+EVENT_TYPES = ("Normal", "Warning")
+
+
+def event_rules(event: Event) -> list[FieldError]:
+    """As of the stored form; a new one says when, and keeps off the members of the old form."""
+    broken = CORE.rules(CORE.from_dict(to_core(KIND.to_dict(event))))
+    if event.metadata.resource_version:
+        return broken
+    found: list[FieldError] = []
+    if event.event_time is None:
+        found.append(rules.required("eventTime"))
+    if event.type not in EVENT_TYPES:
+        found.append(rules.invalid("type", "", f"has invalid value: {event.type}"))
+    for member, given in (
+        ("firstTimestamp", event.deprecated_first_timestamp is not None),
+        ("lastTimestamp", event.deprecated_last_timestamp is not None),
+        ("count", event.deprecated_count != 0),
+        ("source", event.deprecated_source != EventSource()),
+    ):
+        if given:
+            found.append(rules.invalid(member, "", "needs to be unset"))
+    return found + broken
+
+
+def event_update_rules(new: Event, old: Event) -> list[FieldError]:
+    """Only the series grows."""
+    broken: list[FieldError] = []
+    for member in ("regarding", "reason", "note", "type", "event_time", "action", "related"):
+        shown = dict(zip(Event.__struct_fields__, Event.__struct_encode_fields__, strict=True))[member]
+        core = _TO_CORE.get(shown, shown)
+        broken += rules.same(core, getattr(new, member), getattr(old, member))
+    broken += rules.same("reportingController", new.reporting_controller, old.reporting_controller)
+    return broken + rules.same("reportingInstance", new.reporting_instance, old.reporting_instance)
+
+
 KIND = Kind(
     type=Event,
     group="events.k8s.io",
@@ -97,4 +133,6 @@ KIND = Kind(
         "type": lambda event: event.type,
     },
     columns=tuple(_as_core(column) for column in CORE.columns),
+    rules=event_rules,
+    update_rules=event_update_rules,
 )
