@@ -153,7 +153,7 @@ class Database:
 
     def _keep_floor(self, revision: int) -> None:
         temporary = self._floor_path.with_name(self._floor_path.name + ".new")
-        with open(temporary, "w") as file:
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(str(revision))
             file.flush()
             os.fsync(file.fileno())

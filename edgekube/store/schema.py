@@ -6,6 +6,7 @@ shapes are reached by functions in `MIGRATIONS`, run in order inside one transac
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,9 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_shape,)
 
 
 def connect_to_write(path: Path) -> sqlite3.Connection:
-    """The writer's connection, schema up to date. Raises sqlite3.Error, and StoreError for a newer file."""
+    """The writer's connection, schema up to date. Raises sqlite3.Error, OSError, and StoreError for a newer file."""
+    # Made here, so that it and the files SQLite puts beside it are nobody else's to read.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     connection = _connect(path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def take(database: Database, revision: int) -> Path:
         database.copy_to(temporary)
         if not _passes(temporary):
             raise StoreError(f"the snapshot of {database.path} does not pass its check")
+        temporary.chmod(0o600)
         _sync(temporary)
         temporary.replace(target)
         _sync(directory)
@@ -103,7 +105,8 @@ def _restore(path: Path, reason: str) -> None:
         if part.exists():
             part.replace(path.with_name(path.name + ".damaged" + suffix))
     temporary = path.with_name(path.name + ".restoring")
-    temporary.write_bytes(good.read_bytes())
+    shutil.copyfile(good, temporary)
+    temporary.chmod(0o600)
     _sync(temporary)
     temporary.replace(path)
     _sync(path.parent)

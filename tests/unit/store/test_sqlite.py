@@ -332,3 +332,12 @@ async def test_closing_writes_what_waits_and_then_refuses(path: Path) -> None:
         await store.write([put("c")])
     assert set(on_disk(path)) == {"a", "b"}
     assert len(written) == 2
+
+
+async def test_nobody_else_can_read_what_is_kept(path: Path, autojump_clock: Any) -> None:
+    async with opened(path, snapshot_first_s=1) as store:
+        await store.write([put("a")])
+        await trio.sleep(2)
+        files = [entry for entry in sorted(path.parent.rglob("*")) if entry.is_file()]
+        assert len(files) == 6
+        assert {entry.stat().st_mode & 0o077 for entry in files} == {0}
