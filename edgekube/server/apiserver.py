@@ -10,13 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgekube import errors
 from edgekube.api.kind import Kind
 from edgekube.clock import Clock, SystemClock
+from edgekube.kinds.core import resourcequota
 from edgekube.net.exchange import Exchange
 from edgekube.server import bootstrap
 from edgekube.server.admission import catalog
 from edgekube.server.admission.interface import Step
-from edgekube.server.context import Authenticator, Authorizer
+from edgekube.server.admission.quotas import ResourceQuota
+from edgekube.server.context import LOOPBACK, Authenticator, Authorizer, Context
 from edgekube.server.documents import Documents
 from edgekube.server.health import Health
 from edgekube.server.local import LocalVerbs
@@ -24,7 +27,9 @@ from edgekube.server.metrics import Metrics
 from edgekube.server.registry import Registry
 from edgekube.server.resources import Connector, Resources, Subresource
 from edgekube.server.routes import Routes
+from edgekube.server.stored import Stored
 from edgekube.server.subresources import built_in
+from edgekube.server.writing import Target
 from edgekube.store.interface import Store
 
 
@@ -64,6 +69,9 @@ class ApiServer:
         steps = catalog.built_in(clock, self.settings) if admission is None else admission
         steps = (*steps, *catalog.last(clock, authorizer))
         self.registry = Registry(store, clock, admission=steps, kinds=kinds)
+        for step in steps:
+            if isinstance(step, ResourceQuota):
+                step.report = self._report_quota
         self.health, self.metrics = Health(), Metrics(self.settings.started_s)
         self.documents = Documents(
             self.registry.kinds,
@@ -90,6 +98,20 @@ class ApiServer:
         watches, store_now = self.registry.watcher, self.registry.store
         self.metrics.gauge("apiserver_longrunning_requests", "Open watches.", lambda: float(watches.open_watches))
         self.metrics.gauge("edgekube_store_revision", "The newest revision.", lambda: float(store_now.revision))
+
+    async def _report_quota(self, namespace: str, name: str, hard: dict[str, str], used: dict[str, str]) -> None:
+        """Write what is used into a quota's status."""
+
+        async def transform(live: Stored[Any] | None) -> dict[str, Any]:
+            assert live is not None
+            return resourcequota.KIND.to_dict(live.item) | {"status": {"hard": hard, "used": used}}
+
+        target = Target(kind=resourcequota.KIND, namespace=namespace, name=name, subresource="status")
+        context = Context(user=LOOPBACK, field_manager="kube-controller-manager", field_validation="Ignore")
+        try:
+            await self.registry.writer.update(target, transform, context, may_create=False)
+        except (errors.NotFound, errors.Conflict):
+            return  # the quota went, or the next write counts again
 
     async def bootstrap(self) -> None:
         """Make what a fresh server has (namespaces, priority classes, the `kubernetes` service...) wherever it is missing."""

@@ -11,6 +11,7 @@ from edgekube.server.admission.interface import Step
 from edgekube.server.admission.limit_ranges import LimitRanger
 from edgekube.server.admission.namespace_lifecycle import NamespaceLifecycle
 from edgekube.server.admission.priority import Priority
+from edgekube.server.admission.quotas import ResourceQuota
 from edgekube.server.admission.runtime_class import RuntimeClass
 from edgekube.server.admission.service_account import ServiceAccount
 from edgekube.server.admission.small_steps import StorageObjectInUseProtection, TaintNodesByCondition
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def last(clock: Clock, authorizer: Authorizer) -> tuple[Step, ...]:
     """Steps that come after all others, those of the authoriser included."""
-    return (CertificateRequests(authorizer, clock),)
+    return (CertificateRequests(authorizer, clock), ResourceQuota())
 
 
 def built_in(clock: Clock, settings: Settings) -> tuple[Step, ...]:

@@ -9,6 +9,7 @@ from edgekube.server import answers
 from edgekube.server.admission.interface import CREATE, DELETE, Cluster, Review, Step
 
 DEFAULT_PREEMPTION = "PreemptLowerPriority"
+SYSTEM_CLASSES = ("system-node-critical", "system-cluster-critical")
 
 
 class Priority(Step):
@@ -49,7 +50,12 @@ class Priority(Step):
 
     async def validate(self, review: Review, cluster: Cluster) -> None:
         """Raises Forbidden for a second default class."""
-        if review.resource != "scheduling.k8s.io/priorityclasses" or review.operation == DELETE:
+        if review.resource != "scheduling.k8s.io/priorityclasses":
+            return
+        if review.operation == DELETE:
+            if review.name in SYSTEM_CLASSES:
+                why = "this is a system priority class and cannot be deleted"
+                raise answers.forbidden(review.kind, review.name, why)
             return
         if not review.item.global_default:
             return
