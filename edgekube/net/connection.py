@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -142,6 +143,9 @@ class Connection:
             else:
                 raise error
         except Exception as error:
+            if _tells_of_departure(error):
+                exchange.client_gone = True
+                return
             log.exception("%s %s failed", exchange.request.method, exchange.request.path)
             await exchange.fail(InternalError(f"Internal error occurred: {error}"))
 
@@ -172,10 +176,15 @@ class Connection:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
 
-    async def send(self, data: bytes) -> None:
-        """Send all of it, in pieces that must each leave within `stall_s`. Raises BrokenResourceError."""
+    async def send(self, data: bytes, *, patiently: bool = False) -> None:
+        """Send all of it, in pieces that must each leave within `stall_s`. Raises BrokenResourceError.
+
+        `patiently`: however long it takes, for streams: somebody may well hold `logs -f | less` for an hour, it costs one
+        connection, and the kernel notices peers that have vanished.
+        """
+        stall_s = math.inf if patiently else self.limits.stall_s
         for start in range(0, len(data), WRITE_BYTES):
-            with trio.move_on_after(self.limits.stall_s) as patience:
+            with trio.move_on_after(stall_s) as patience:
                 await self.stream.send_all(data[start : start + WRITE_BYTES] if len(data) > WRITE_BYTES else data)
             if patience.cancelled_caught:
                 raise trio.BrokenResourceError("the client does not read")
@@ -275,7 +284,7 @@ class ServerExchange:
             if not piece or silent:
                 return
             try:
-                await connection.send(http.chunk(piece) if chunked else piece)
+                await connection.send(http.chunk(piece) if chunked else piece, patiently=True)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 self.client_gone = True
                 block.cancel()
@@ -414,5 +423,11 @@ class HandedOver(trio.abc.HalfCloseableStream):
         await self._transport.aclose()
 
 
+def _tells_of_departure(error: Exception) -> bool:
+    """Whether a group of errors, as nurseries make them, says no more than that the client has gone."""
+    gone = (trio.BrokenResourceError, trio.ClosedResourceError)
+    return isinstance(error, ExceptionGroup) and error.split(gone)[1] is None
+
+
 def _too_large(limit_bytes: int) -> TooLarge:
-    return TooLarge(f"limit is {limit_bytes}", details=False)
+    return TooLarge(f"Request entity is too large: limit is {limit_bytes}", details=False)

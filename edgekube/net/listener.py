@@ -126,6 +126,8 @@ class _Acceptor:
             await self._run(connection)
         except OSError as error:  # gone before we could ask it anything
             log.debug("connection lost: %s", error)
+        except Exception:  # our mistake, but one connection's; the others go on
+            log.exception("a connection failed")
         finally:
             with trio.move_on_after(CLOSE_S):
                 await stream.aclose()

@@ -85,7 +85,11 @@ async def test_a_body_past_its_bound_gets_413_even_while_it_is_still_being_sent(
         await client.send_all(piece * 300)
         answer = await read_all(client)
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["reason"] == "RequestEntityTooLarge"
+    status = json.loads(answer.partition(b"\r\n\r\n")[2])
+    assert (status["reason"], status["message"]) == (
+        "RequestEntityTooLarge",
+        "Request entity is too large: limit is 1000",
+    )
     assert b"Connection: close" in answer
 
 
@@ -237,6 +241,41 @@ async def test_leaving_waits_for_work_and_then_cuts_streams() -> None:
     assert order == ["answered", "left"]
     assert b"Connection: close" in answer
     assert answer.endswith(b"done")
+
+
+async def test_a_reader_that_pauses_keeps_its_stream_but_not_an_answer() -> None:
+    ended: list[str] = []
+    gave_up = trio.Event()
+
+    async def pouring(exchange: Exchange) -> None:
+        if exchange.request.path == "/stream":
+            async with exchange.stream(200, []) as send:
+                for _ in range(200):
+                    await send(b"x" * 100_000)
+                ended.append("stream")
+        else:
+            try:
+                await exchange.respond(200, [], b"x" * 20_000_000)
+            except trio.BrokenResourceError:
+                ended.append("gone")
+                gave_up.set()
+                raise
+
+    async with serving(pouring, hosts=("127.0.0.1",), port=0, drain_s=0, limits=Limits(stall_s=0.1)) as port:
+        streaming = await trio.open_tcp_stream("127.0.0.1", port)
+        await streaming.send_all(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        answering = await trio.open_tcp_stream("127.0.0.1", port)
+        await answering.send_all(b"GET /answer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with trio.fail_after(5):
+            await gave_up.wait()
+            await answering.aclose()
+            end = b""
+            while not end.endswith(b"\r\n0\r\n\r\n"):
+                piece = await streaming.receive_some()
+                assert piece
+                end = (end + piece)[-10:]
+        assert ended == ["gone", "stream"]
+        await streaming.aclose()
 
 
 async def test_a_taken_port_is_said_in_one_clear_line() -> None:
