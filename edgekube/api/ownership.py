@@ -103,7 +103,7 @@ def without_managed_fields(document: Document) -> Document:
 def with_managed_fields(document: Document, entries: list[Document]) -> Document:
     """The document with this ownership record (an empty one is left out)."""
     bare = without_managed_fields(document)
-    return {**bare, "metadata": {**bare.get("metadata", {}), "managedFields": entries}} if entries else bare
+    return {**bare, "metadata": {**(bare.get("metadata") or {}), "managedFields": entries}} if entries else bare
 
 
 def settle_times(before: Document, after: Document) -> Document:

@@ -159,6 +159,11 @@ def _key_of(element: Any, key: str) -> Any:
     return element[key]
 
 
+def _mark(value: Any) -> Any:
+    """Something hashable that is equal exactly for equal JSON values."""
+    return rules.go_json(value) if isinstance(value, dict | list) else (value.__class__, value)
+
+
 def _merge_list(original: list[Any], patch: list[Any], node: Node | None, deleting: bool = False) -> list[Any]:
     if not deleting and (node is None or "merge" not in node.strategy):
         return patch
@@ -168,7 +173,7 @@ def _merge_list(original: list[Any], patch: list[Any], node: Node | None, deleti
     if not _of_maps(original, patch):
         if deleting:
             return [item for item in original if item not in patch]
-        merged = list(dict.fromkeys([*original, *patch]))
+        merged = list({_mark(item): item for item in [*original, *patch]}.values())
         return _ordered(merged, patch, original, "")
     if not key:
         _fail(f"cannot merge lists without merge key for {node.name if node else ''}")
@@ -208,14 +213,14 @@ def _special_elements(original: list[Any], patch: list[Any], key: str) -> tuple[
 def _ordered(merged: list[Any], patch_order: list[Any], live_order: list[Any], key: str) -> list[Any]:
     """Patched elements in the patch's order, with the others put between them as they stood in the live list."""
 
-    def places(order: list[Any]) -> Map:
-        found: Map = {}
+    def places(order: list[Any]) -> dict[Any, int]:
+        found: dict[Any, int] = {}
         for position, item in enumerate(order):
-            found.setdefault(_key_of(item, key) if key else item, position)
+            found.setdefault(_mark(_key_of(item, key) if key else item), position)
         return found
 
     wanted, live = places(patch_order), places(live_order)
-    identity = [_key_of(item, key) if key else item for item in merged]
+    identity = [_mark(_key_of(item, key) if key else item) for item in merged]
     pairs = list(zip(identity, merged, strict=True))
     patched = sorted((pair for pair in pairs if pair[0] in wanted), key=lambda pair: wanted[pair[0]])
     others = sorted((pair for pair in pairs if pair[0] not in wanted), key=lambda pair: live.get(pair[0], len(live)))
