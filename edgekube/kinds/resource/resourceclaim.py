@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from msgspec import field
 
-from edgekube.api.kind import Column, Kind
+from edgekube.api import names, rules
+from edgekube.api.kind import Column, FieldError, Kind
 from edgekube.api.meta import Condition, Object, Quantity, Struct, Time, list_atomic, list_map, zero
 from edgekube.kinds.columns import AGE, NAME, described
 from edgekube.kinds.core.references import NodeSelector
-from edgekube.kinds.resource.deviceclass import DeviceSelector, OpaqueDeviceConfiguration
+from edgekube.kinds.resource.deviceclass import DeviceSelector, OpaqueDeviceConfiguration, opaque_rules, selector_rules
 
 
 class DeviceClaimConfiguration(Struct):
@@ -166,6 +167,91 @@ def _state(claim: ResourceClaim, _now: str) -> str:
     return ",".join(states)
 
 
+REQUESTS_MAX, CONSTRAINTS_MAX, CONFIGS_MAX, FIRST_AVAILABLE_MAX = 32, 32, 32, 8
+ALLOCATION_MODES = ("All", "ExactCount")
+
+
+def _asked_rules(path: str, asked: ExactDeviceRequest | DeviceSubRequest) -> list[FieldError]:
+    broken: list[FieldError] = []
+    if not asked.device_class_name:
+        broken.append(rules.required(f"{path}.deviceClassName"))
+    else:
+        problems = names.dns_subdomain(asked.device_class_name)
+        broken += rules.each(f"{path}.deviceClassName", asked.device_class_name, problems)
+    broken += selector_rules(f"{path}.selectors", asked.selectors)
+    mode = asked.allocation_mode
+    if mode not in ALLOCATION_MODES:
+        broken.append(rules.not_supported(f"{path}.allocationMode", mode, ALLOCATION_MODES))
+    elif mode == "ExactCount" and asked.count <= 0:
+        broken.append(rules.invalid(f"{path}.count", asked.count, "must be greater than zero"))
+    elif mode == "All" and asked.count:
+        words = "must not be specified when allocationMode is 'All'"
+        broken.append(rules.invalid(f"{path}.count", asked.count, words))
+    return broken
+
+
+def _request_rules(path: str, request: DeviceRequest) -> list[FieldError]:
+    broken = rules.each(f"{path}.name", request.name, names.dns_label(request.name))
+    if request.exactly is not None and request.first_available:
+        return [
+            *broken,
+            rules.invalid(
+                path, None, "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set"
+            ),
+        ]
+    if request.exactly is not None:
+        return broken + _asked_rules(f"{path}.exactly", request.exactly)
+    if not request.first_available:
+        return [*broken, rules.required(path, "exactly one of `exactly` or `firstAvailable` is required")]
+    if len(request.first_available) > FIRST_AVAILABLE_MAX:
+        return [*broken, rules.too_many(f"{path}.firstAvailable", len(request.first_available), FIRST_AVAILABLE_MAX)]
+    for at, one in enumerate(request.first_available):
+        here = f"{path}.firstAvailable[{at}]"
+        broken += rules.each(f"{here}.name", one.name, names.dns_label(one.name)) + _asked_rules(here, one)
+    return broken
+
+
+def claim_rules(path: str, spec: ResourceClaimSpec) -> list[FieldError]:
+    """Requests with names of their own, and what binds them together."""
+    devices, at_devices = spec.devices, f"{path}.devices"
+    requests = devices.requests or []
+    for member, values, most in (
+        ("requests", requests, REQUESTS_MAX),
+        ("constraints", devices.constraints, CONSTRAINTS_MAX),
+        ("config", devices.config, CONFIGS_MAX),
+    ):
+        if len(values) > most:
+            return [rules.too_many(f"{at_devices}.{member}", len(values), most)]
+    broken: list[FieldError] = []
+    seen: set[str] = set()
+    for at, request in enumerate(requests):
+        here = f"{at_devices}.requests[{at}]"
+        broken += _request_rules(here, request)
+        if request.name in seen:
+            broken.append(rules.duplicate(f"{here}.name", request.name))
+        seen.add(request.name)
+    asked = [(f"{at_devices}.constraints[{at}]", one.requests) for at, one in enumerate(devices.constraints)]
+    asked += [(f"{at_devices}.config[{at}]", one.requests) for at, one in enumerate(devices.config)]
+    for here, wanted in asked:
+        for position, name in enumerate(wanted):
+            if name.partition("/")[0] not in seen:
+                words = "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'"
+                broken.append(rules.invalid(f"{here}.requests[{position}]", name, words))
+    for at, config in enumerate(devices.config):
+        broken += opaque_rules(f"{at_devices}.config[{at}]", config.opaque)
+    return broken
+
+
+def resource_claim_rules(claim: ResourceClaim) -> list[FieldError]:
+    """See `claim_rules`."""
+    return claim_rules("spec", claim.spec)
+
+
+def resource_claim_update_rules(new: ResourceClaim, old: ResourceClaim) -> list[FieldError]:
+    """Another claim is another object."""
+    return rules.same("spec", new.spec, old.spec)
+
+
 KIND = Kind(
     type=ResourceClaim,
     group="resource.k8s.io",
@@ -177,4 +263,6 @@ KIND = Kind(
     default=default,
     generation=False,
     columns=described("resourceclaims", NAME, Column("State", "string", _state), AGE),
+    rules=resource_claim_rules,
+    update_rules=resource_claim_update_rules,
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from edgekube.api.kind import Kind
+from edgekube.api import rules
+from edgekube.api.kind import FieldError, Kind
 from edgekube.api.meta import Object, ObjectMeta, Struct, zero
 from edgekube.kinds.columns import AGE, NAME, described
-from edgekube.kinds.resource.resourceclaim import ResourceClaimSpec, default_claim
+from edgekube.kinds.resource.resourceclaim import ResourceClaimSpec, claim_rules, default_claim
 
 
 class ResourceClaimTemplateSpec(Struct):
@@ -22,6 +23,16 @@ def default(template: ResourceClaimTemplate) -> None:
     default_claim(template.spec.spec)
 
 
+def template_rules(template: ResourceClaimTemplate) -> list[FieldError]:
+    """The claims made from it would be good."""
+    return claim_rules("spec.spec", template.spec.spec)
+
+
+def template_update_rules(new: ResourceClaimTemplate, old: ResourceClaimTemplate) -> list[FieldError]:
+    """Another template is another object."""
+    return rules.same("spec", new.spec, old.spec)
+
+
 KIND = Kind(
     type=ResourceClaimTemplate,
     group="resource.k8s.io",
@@ -32,4 +43,6 @@ KIND = Kind(
     default=default,
     generation=False,
     columns=described("resourceclaimtemplates", NAME, AGE),
+    rules=template_rules,
+    update_rules=template_update_rules,
 )

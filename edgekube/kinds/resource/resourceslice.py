@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from edgekube.api.kind import Column, Kind, Scope
+from edgekube.api import names, rules
+from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Object, Quantity, Struct, Time, list_atomic, zero
 from edgekube.kinds.columns import AGE, NAME, described
 from edgekube.kinds.core.references import NodeSelector
+from edgekube.kinds.resource.deviceclass import driver_name
 
 
 class Counter(Struct):
@@ -101,6 +103,50 @@ class ResourceSlice(Object):
     spec: ResourceSliceSpec = zero(ResourceSliceSpec)
 
 
+DEVICES_MAX = 128
+WHERE_WORDS = "exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required"
+
+
+def slice_rules(resource_slice: ResourceSlice) -> list[FieldError]:
+    """Whose devices, where, and under which names."""
+    spec = resource_slice.spec
+    broken = driver_name("spec.driver", spec.driver)
+    if not spec.pool.name:
+        broken.append(rules.required("spec.pool.name"))
+    else:
+        for part in spec.pool.name.split("/"):
+            broken += rules.each("spec.pool.name", part, names.dns_subdomain(part))
+    if spec.pool.resource_slice_count <= 0:
+        words = "must be greater than zero"
+        broken.append(rules.invalid("spec.pool.resourceSliceCount", spec.pool.resource_slice_count, words))
+    broken += rules.not_negative("spec.pool.generation", spec.pool.generation)
+    places = [spec.node_name, spec.node_selector, spec.all_nodes or None, spec.per_device_node_selection or None]
+    given = sum(place is not None for place in places)
+    if given == 0:
+        broken.append(rules.required("spec", WHERE_WORDS))
+    elif given > 1:
+        broken.append(rules.invalid("spec", None, f"{WHERE_WORDS}, but multiple fields are set"))
+    if spec.node_name is not None:
+        broken += rules.each("spec.nodeName", spec.node_name, names.dns_subdomain(spec.node_name))
+    if len(spec.devices) > DEVICES_MAX:
+        return [*broken, rules.too_many("spec.devices", len(spec.devices), DEVICES_MAX)]
+    seen: set[str] = set()
+    for at, device in enumerate(spec.devices):
+        path = f"spec.devices[{at}].name"
+        broken += rules.each(path, device.name, names.dns_label(device.name))
+        if device.name in seen:
+            broken.append(rules.duplicate(path, device.name))
+        seen.add(device.name)
+    return broken
+
+
+def slice_update_rules(new: ResourceSlice, old: ResourceSlice) -> list[FieldError]:
+    """Driver, pool and place make the slice what it is."""
+    broken = rules.same("spec.driver", new.spec.driver, old.spec.driver)
+    broken += rules.same("spec.pool.name", new.spec.pool.name, old.spec.pool.name)
+    return broken + rules.same("spec.nodeName", new.spec.node_name, old.spec.node_name)
+
+
 KIND = Kind(
     type=ResourceSlice,
     group="resource.k8s.io",
@@ -121,4 +167,6 @@ KIND = Kind(
         Column("Pool", "string", lambda item, _: item.spec.pool.name),
         AGE,
     ),
+    rules=slice_rules,
+    update_rules=slice_update_rules,
 )

@@ -165,6 +165,43 @@ GOOD = {
         "metadata": {"name": "l"},
         "spec": {"type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": {}}}},
     },
+    "device class": {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "DeviceClass",
+        "metadata": {"name": "d"},
+        "spec": {
+            "selectors": [{"cel": {"expression": "true"}}],
+            "config": [{"opaque": {"driver": "d.example.com", "parameters": {}}}],
+        },
+    },
+    "claim": {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaim",
+        "metadata": {"name": "c"},
+        "spec": {
+            "devices": {
+                "requests": [{"name": "a", "exactly": {"deviceClassName": "d"}}],
+                "constraints": [{"requests": ["a"], "matchAttribute": "x/y"}],
+            }
+        },
+    },
+    "template": {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceClaimTemplate",
+        "metadata": {"name": "t"},
+        "spec": {"spec": {"devices": {"requests": [{"name": "a", "exactly": {"deviceClassName": "d"}}]}}},
+    },
+    "devices": {
+        "apiVersion": "resource.k8s.io/v1",
+        "kind": "ResourceSlice",
+        "metadata": {"name": "s"},
+        "spec": {
+            "driver": "d.example.com",
+            "allNodes": True,
+            "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1},
+            "devices": [{"name": "x"}],
+        },
+    },
     "scale": {
         "apiVersion": "autoscaling/v1",
         "kind": "Scale",
@@ -238,6 +275,12 @@ def test_a_good_object_passes(name):
         ("storage class", "volumeBindingMode", "Later", ['volumeBindingMode: Unsupported value: "Later"']),
         ("level", "spec.limited.limitResponse.queuing", {"queues": 2, "handSize": 3}, ["should not be greater than queues (2)"]),
         ("level", "spec.limited.limitResponse.type", "Reject", ["queuing: Forbidden"]),
+        ("device class", "spec.config.0.opaque", None, ["spec.config[0].opaque: Required value"]),
+        ("claim", "spec.devices.requests.0.exactly", None, ["exactly one of `exactly` or `firstAvailable` is required"]),
+        ("claim", "spec.devices.constraints.0.requests", ["b"], ["must be the name of a request in the claim"]),
+        ("template", "spec.spec.devices.requests.0.exactly.deviceClassName", "", ["spec.spec.devices.requests[0].exactly.deviceClassName: Required value"]),
+        ("devices", "spec.nodeName", "n", ["but multiple fields are set"]),
+        ("devices", "spec.devices", [{"name": "x"}, {"name": "x"}], ["spec.devices[1].name: Duplicate value"]),
         ("scale", "spec.replicas", -1, ["must be greater than or equal to 0"]),
     ],
 )  # fmt: skip
@@ -266,6 +309,8 @@ def test_an_address_is_named_in_the_one_way_it_is_written():
         ("event", "note", "other", ["message"]),
         ("storage class", "parameters", {"a": "b"}, ["parameters"]),
         ("definition", "spec.names.plural", "bars", ["spec.names.plural"]),
+        ("claim", "spec.devices.constraints", [], ["spec"]),
+        ("devices", "spec.driver", "e.example.com", ["spec.driver"]),
         ("budget", "spec.maxUnavailable", 1, []),
     ],
 )
