@@ -33,6 +33,7 @@ def main() -> None:
     files = {"bin/busybox": File(binary.read_bytes())}
     files |= {f"bin/{applet}": File(link="/bin/busybox") for applet in applets if applet != "busybox"}
     files |= {
+        "tmp/": File(mode=0o1777),
         "etc/passwd": File(b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n", 0o644),
         "etc/group": File(b"root:x:0:\nnogroup:x:65534:\n", 0o644),
     }

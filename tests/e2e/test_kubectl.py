@@ -93,7 +93,7 @@ def test_edit_patch_label_annotate_replace_diff(space: Space) -> None:
     space.kubectl("label", "configmap", "c", "x=y")
     space.kubectl("annotate", "configmap", "c", "note=this")
     space.kubectl("patch", "configmap", "c", "--type=json", "-p", '[{"op":"add","path":"/data/b","value":"2"}]')
-    environment = {**os.environ, "KUBECONFIG": str(space.server.kubeconfig), "EDITOR": "sed -i s/a:/z:/"}
+    environment = {**os.environ, "KUBECONFIG": str(space.server.kubeconfig), "EDITOR": "sed -i s/^\\(..\\)a:/\\1z:/"}
     done = subprocess.run(
         ["kubectl", "-n", space.name, "edit", "configmap", "c"],
         env=environment,

@@ -13,6 +13,7 @@ from typing import Any
 from edgekube.errors import UsageError
 
 PADDING = 3
+STRING_TAG = "tag:yaml.org,2002:str"
 
 
 def columns(rows: Iterable[Sequence[str]]) -> str:
@@ -71,10 +72,13 @@ def to_yaml(document: Any) -> str:
     import yaml
 
     class Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-        pass
+        resolver = yaml.resolver.Resolver()
 
     def text(dumper: Any, value: str) -> Any:
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+        style = "|" if "\n" in value else None
+        if not value or Plain.resolver.resolve(yaml.ScalarNode, value, (True, False)) != STRING_TAG:
+            style = '"'  # what would be read as something else, kubectl quotes doubly
+        return dumper.represent_scalar(STRING_TAG, value, style=style)
 
     Plain.add_representer(str, text)
     written: str = yaml.dump(

@@ -60,7 +60,7 @@ def test_a_table_hides_wide_columns_until_asked() -> None:
 def test_yaml_is_sorted_and_keeps_blocks() -> None:
     assert printing.to_yaml({"b": 1, "a": {"text": "x\ny\n", "list": ["1", True]}}) == (
         'a:\n  list:\n  - "1"\n  - true\n  text: |\n    x\n    y\nb: 1\n'
-    ).replace('"1"', "'1'")
+    )
 
 
 def test_an_unknown_output_format_is_refused_in_one_line() -> None:
