@@ -18,11 +18,17 @@ CONTROLLERS = (
     "jobpods",
     "kubernetes_service",
     "namespace",
+    "nodehealth",
+    "nodeipam",
+    "podgc",
     "replicaset",
     "replicationcontroller",
     "rootca",
     "serviceaccount",
+    "tainteviction",
     "ttlafterfinished",
+    "volumebinder",
+    "volumeprotection",
 )
 
 
