@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,8 @@ PROTO_V2 = "application/com.github.proto-openapi.spec.v2"
 PROTO_V3 = "application/com.github.proto-openapi.spec.v3"
 PAGE_NOT_FOUND = Answer(404, b"404 page not found\n", TEXT, (("X-Content-Type-Options", "nosniff"),))
 _HASH = re.compile(r"[0-9A-F]{128}")
+
+log = logging.getLogger(__name__)
 
 
 class OpenApiFiles:
@@ -150,11 +153,15 @@ class OpenApiFiles:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all: another process may read the same directory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Whole or not at all: another process may read the same directory. A full disk costs time at the next start, no more."""
     new = path.with_suffix(".new")
-    new.write_bytes(data)
-    new.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_bytes(data)
+        new.replace(path)
+    except OSError as error:
+        log.warning("%s is not kept: %s", path, error.strerror)
+        new.unlink(missing_ok=True)
 
 
 class Documents:

@@ -10,6 +10,7 @@ from edgekube.server.admission.default_classes import DefaultIngressClass, Defau
 from edgekube.server.admission.interface import Step
 from edgekube.server.admission.limit_ranges import LimitRanger
 from edgekube.server.admission.namespace_lifecycle import NamespaceLifecycle
+from edgekube.server.admission.pod_security import PodSecurity
 from edgekube.server.admission.priority import Priority
 from edgekube.server.admission.quotas import ResourceQuota
 from edgekube.server.admission.runtime_class import RuntimeClass
@@ -35,6 +36,7 @@ def built_in(clock: Clock, settings: Settings) -> tuple[Step, ...]:
         LimitRanger(),
         ServiceAccount(clock),
         TaintNodesByCondition(),
+        PodSecurity(),
         Priority(),
         DefaultTolerationSeconds(),
         DefaultStorageClass(),
