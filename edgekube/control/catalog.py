@@ -9,6 +9,7 @@ from edgekube.control.config import Config
 from edgekube.reconcile.drive import Controller, Service
 
 CONTROLLERS = (
+    "daemonset",
     "deployment",
     "endpoints",
     "endpointslice",
@@ -25,6 +26,7 @@ CONTROLLERS = (
     "replicationcontroller",
     "rootca",
     "serviceaccount",
+    "statefulset",
     "tainteviction",
     "ttlafterfinished",
     "volumebinder",

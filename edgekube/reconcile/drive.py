@@ -30,7 +30,7 @@ T_co = TypeVar("T_co", bound=Object, covariant=True)
 Seen = TypeVar("Seen")
 
 CREATES_AT_ONCE = 16  # the last step of a slow start: 1, 2, 4, 8, 16, 16, ...
-UNSEEN_WRITE_PAUSE_S = 0.2  # a write's own event wakes its key; this is for when it points elsewhere
+UNSEEN_WRITE_PAUSE_S = 0.05  # a write's own event wakes its key; this is for when it points elsewhere
 UNSEEN_WRITE_LIMIT_S = 30.0  # then act on what there is: level, not edge
 
 
@@ -39,6 +39,9 @@ class Key(NamedTuple):
 
     namespace: str
     name: str
+
+
+ALL_KEYS = Key("", "")
 
 
 class CacheView(Protocol[T_co]):
@@ -82,6 +85,7 @@ class Controller(Generic[Seen]):
     inquire: Callable[[Client, Seen], Awaitable[Seen]] | None = None
     workers: int = 1
     seeds: Sequence[Key] = ()  # keys looked at once at start, whatever the caches hold
+    sees_all: bool = False  # a decision depends on what was written for other keys too: wait for all of this loop's writes
     lists_for: Sequence[Kind[Any]] = ()  # kinds observed without their changes pointing at a key
 
 
@@ -308,12 +312,13 @@ async def drive(controller: Controller[Any], keys: KeyQueue[Key], hands: Hands, 
     log = logging.getLogger(f"edgekube.control.{controller.name}")
     troubled: set[Key] = set()
     async for key in keys:
-        if not hands.caught_up(key):
+        turn = ALL_KEYS if controller.sees_all else key
+        if not hands.caught_up(turn):
             keys.settle(key, again_in_s=UNSEEN_WRITE_PAUSE_S)
             continue
         try:
             plan = await _decide(controller, key, hands)
-            outcome = await hands.carry_out(key, plan) if plan is not None else Outcome()
+            outcome = await hands.carry_out(turn, plan) if plan is not None else Outcome()
         except Conflict as error:  # someone wrote first: look again
             log.debug("%s/%s: %s", key.namespace, key.name, error)
             keys.retry(key)

@@ -81,4 +81,5 @@ def controller(config: Config) -> Controller[Seen]:
         watches=(Watch(KIND, of_node),),
         observe=partial(observe, config),
         reconcile=reconcile,
+        sees_all=True,
     )

@@ -232,4 +232,5 @@ def controller(_: Config) -> Controller[Seen]:
         watches=(Watch(VOLUME, of_volume), Watch(CLAIM, of_claim), Watch(class_kind.KIND, of_class)),
         observe=observe,
         reconcile=reconcile,
+        sees_all=True,
     )
