@@ -88,12 +88,15 @@ def test_port_forward(space: Space) -> None:
         forward.stdout.close()
 
 
-def test_edit_patch_label_annotate_replace_diff(space: Space) -> None:
+def test_edit_patch_label_annotate_replace_diff(space: Space, tmp_path: Path) -> None:
     space.kubectl("create", "configmap", "c", "--from-literal=a=1")
     space.kubectl("label", "configmap", "c", "x=y")
     space.kubectl("annotate", "configmap", "c", "note=this")
     space.kubectl("patch", "configmap", "c", "--type=json", "-p", '[{"op":"add","path":"/data/b","value":"2"}]')
-    environment = {**os.environ, "KUBECONFIG": str(space.server.kubeconfig), "EDITOR": "sed -i s/^\\(..\\)a:/\\1z:/"}
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nsed -i "s/^  a:/  z:/" "$1"\n')
+    editor.chmod(0o755)
+    environment = {**os.environ, "KUBECONFIG": str(space.server.kubeconfig), "EDITOR": str(editor)}
     done = subprocess.run(
         ["kubectl", "-n", space.name, "edit", "configmap", "c"],
         env=environment,

@@ -33,31 +33,33 @@ def kubectls() -> list[str]:
 every_kubectl = pytest.mark.parametrize("kubectl", kubectls(), ids=lambda path: Path(path).name)
 
 
+def write_kubeconfig(folder: Path, port: int) -> dict[str, str]:
+    """The environment in which kubectl finds the server; `folder` holds its certificate."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {
+                "name": "c",
+                "cluster": {"server": f"https://127.0.0.1:{port}", "certificate-authority": str(folder / "both.pem")},
+            }
+        ],
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": {"token": "none"}}],
+        "current-context": "c",
+    }
+    (folder / "config").write_text(json.dumps(config))
+    return {**os.environ, "KUBECONFIG": str(folder / "config"), "HOME": str(folder)}
+
+
 @asynccontextmanager
 async def fake_server(folder: Path) -> AsyncIterator[tuple[FakeServer, dict[str, str]]]:
     server = FakeServer()
     context, _, _ = certificates(folder)
     async with trio.open_nursery() as server.gate.nursery:
         async with serving(server.handle, hosts=("127.0.0.1",), port=0, ssl_context=context, drain_s=0) as port:
-            config = {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [
-                    {
-                        "name": "c",
-                        "cluster": {
-                            "server": f"https://127.0.0.1:{port}",
-                            "certificate-authority": str(folder / "both.pem"),
-                        },
-                    }
-                ],
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "users": [{"name": "u", "user": {"token": "none"}}],
-                "current-context": "c",
-            }
-            (folder / "config").write_text(json.dumps(config))
             with trio.fail_after(60):
-                yield server, {**os.environ, "KUBECONFIG": str(folder / "config"), "HOME": str(folder)}
+                yield server, write_kubeconfig(folder, port)
         server.gate.nursery.cancel_scope.cancel()
 
 
