@@ -13,6 +13,7 @@ from edgekube.server.auth.authorization import Authorization
 from edgekube.server.auth.escalation import EscalationStep
 from edgekube.server.auth.jwt import Signer
 from edgekube.server.auth.node import open_node_authorizer
+from edgekube.server.auth.node_restriction import NodeRestriction
 from edgekube.server.auth.rbac import Rbac, open_rbac
 from edgekube.server.auth.reviews import Reviews
 from edgekube.server.auth.serviceaccounts import ISSUER, ServiceAccountTokens
@@ -55,5 +56,5 @@ async def open_auth(
         )
         authorization = Authorization(nodes, rbac)
         reviews = Reviews(authentication, authorization, rbac, tokens, clock)
-        steps = (EscalationStep(rbac, authorization),)
+        steps: tuple[Step, ...] = (NodeRestriction(), EscalationStep(rbac, authorization))
         yield Auth(authentication, authorization, rbac, tokens, steps, reviews.handlers())

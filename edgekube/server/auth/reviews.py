@@ -28,6 +28,7 @@ from edgekube.server import answers, bodies, negotiation
 from edgekube.server.auth.authentication import Authentication
 from edgekube.server.auth.authorization import Authorization
 from edgekube.server.auth.jwt import BadToken
+from edgekube.server.auth.node_restriction import check_token
 from edgekube.server.auth.rbac import Rbac
 from edgekube.server.auth.serviceaccounts import DEFAULT_S, Rejected, ServiceAccountTokens
 from edgekube.server.context import Attributes, Context, User
@@ -163,6 +164,7 @@ class Reviews:
         """TokenRequest: a token for a service account."""
         if item.metadata.namespace not in ("", target.namespace):
             raise BadRequest(answers.WRONG_NAMESPACE)
+        check_token(user, target.namespace, target.name, item.spec.bound_object_ref, self._tokens.pod)
         made = self._tokens.grant(target.namespace, target.name, document)
         made["metadata"]["managedFields"] = document["metadata"]["managedFields"]
         return made

@@ -7,6 +7,7 @@ is remembered. Source: k8s.io/kubernetes pkg/serviceaccount/claims.go, pkg/regis
 
 from __future__ import annotations
 
+import base64
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ DELETED_GRACE = timedelta(seconds=60)  # an object that is going still vouches f
 REMEMBERED_TOKENS = 1024
 
 PREFIX = "system:serviceaccount:"
+LEGACY_ISSUER, LEGACY = "kubernetes/serviceaccount", "kubernetes.io/serviceaccount/"
 BOUND = {
     "Pod": ("pod", "/pods", "pods"),
     "Secret": ("secret", "/secrets", "secrets"),
@@ -58,6 +60,7 @@ class _Meta(msgspec.Struct, rename="camel"):
 
 class _Spec(msgspec.Struct, rename="camel"):
     node_name: str = ""
+    service_account_name: str = ""
 
 
 class _Head(msgspec.Struct):
@@ -132,6 +135,13 @@ class ServiceAccountTokens:
             "status": {"token": self._signer.sign(claims), "expirationTimestamp": str(format_time(until))},
         }
 
+    def pod(self, namespace: str, name: str) -> tuple[str, str, str] | None:
+        """(uid, node, service account) of a pod a token may be bound to."""
+        head = self._head("/pods", namespace, name)
+        if head is None or head.spec is None:
+            return None
+        return head.metadata.uid, head.spec.node_name, head.spec.service_account_name
+
     def is_ours(self, token: str) -> bool:
         """Whether a token claims to be one of these (nothing is verified)."""
         return token.count(".") == 2
@@ -139,6 +149,8 @@ class ServiceAccountTokens:
     def verify(self, token: str, audiences: Sequence[str] = ()) -> Verified:
         """Whom a token stands for. `audiences` empty: this server's own. Raises BadToken, Rejected."""
         claims = self._open(token)
+        if claims.get("iss") == LEGACY_ISSUER:
+            return Verified(self._legacy_user(claims, token), self._own(audiences))
         if claims.get("iss") != self.issuer:
             raise BadToken
         given = claims.get("aud") or []
@@ -153,6 +165,39 @@ class ServiceAccountTokens:
         if now < claims.get("nbf", 0):
             raise Rejected("service account token is not valid yet")
         return Verified(self._user(claims), shared)
+
+    def legacy(self, namespace: str, name: str, uid: str, secret: str) -> str:
+        """A token without an end, as old as Secrets of type service-account-token: good while its Secret holds it."""
+        claims = {
+            "iss": LEGACY_ISSUER,
+            f"{LEGACY}namespace": namespace,
+            f"{LEGACY}secret.name": secret,
+            f"{LEGACY}service-account.name": name,
+            f"{LEGACY}service-account.uid": uid,
+            "sub": f"{PREFIX}{namespace}:{name}",
+        }
+        return self._signer.sign(claims)
+
+    def _own(self, audiences: Sequence[str]) -> tuple[str, ...]:
+        shared = tuple(audience for audience in audiences or self.audiences if audience in self.audiences)
+        if not shared:
+            raise Rejected(
+                f"token audiences {_quoted(self.audiences)} is invalid for the target audiences {_quoted(audiences)}"
+            )
+        return shared
+
+    def _legacy_user(self, claims: dict[str, Any], token: str) -> User:
+        try:
+            namespace, name = claims[f"{LEGACY}namespace"], claims[f"{LEGACY}service-account.name"]
+            uid, secret = claims[f"{LEGACY}service-account.uid"], claims[f"{LEGACY}secret.name"]
+        except KeyError:
+            raise BadToken from None
+        self._vouch("/serviceaccounts", namespace, name, uid, "service account")
+        row = self._store.get(Key("/secrets", namespace, secret))
+        held = msgspec.json.decode(row.value).get("data", {}).get("token", "") if row is not None else ""
+        if base64.b64decode(held) != token.encode():
+            raise Rejected("the secret of the token is gone or holds another")
+        return User(f"{PREFIX}{namespace}:{name}", groups_of(namespace), uid)
 
     def discovery(self, host: str) -> dict[str, Any]:
         """The document at /.well-known/openid-configuration."""

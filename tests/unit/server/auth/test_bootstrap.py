@@ -13,7 +13,7 @@ from edgekube.api.meta import ObjectMeta
 from edgekube.client.local import LocalClient
 from edgekube.clock import SeededClock
 from edgekube.errors import BadRequest, Forbidden, Invalid, NotFound
-from edgekube.kinds.core import configmap, serviceaccount
+from edgekube.kinds.core import configmap, node, pod, secret, serviceaccount
 from edgekube.kinds.rbac import clusterrole, clusterrolebinding, role, rolebinding
 from edgekube.kinds.rbac.clusterrole import ClusterRole, PolicyRule
 from edgekube.kinds.rbac.clusterrolebinding import RoleRef, Subject
@@ -22,6 +22,7 @@ from edgekube.server.admission import catalog
 from edgekube.server.apiserver import ApiServer, Settings
 from edgekube.server.auth.assembly import Auth, open_auth
 from edgekube.server.auth.bootstrap import AUTOUPDATE, default_cluster_roles, keep_aggregated, put_in_place
+from edgekube.server.auth.token_secrets import TYPE, keep_token_secrets
 from edgekube.server.context import LOOPBACK, User
 from edgekube.store.memory import MemoryStore
 
@@ -237,3 +238,80 @@ async def test_an_ordinary_user_is_told_what_is_missing(cluster: Cluster) -> Non
     assert caught.value.message == (
         'configmaps is forbidden: User "jane" cannot list resource "configmaps" in API group "" in the namespace "default"'
     )
+
+
+NODE = User("system:node:n1", ("system:nodes", "system:authenticated"))
+
+
+def labelled(name: str, **labels: str) -> node.Node:
+    return node.Node(
+        metadata=ObjectMeta(name=name, labels={key.replace("__", "/"): value for key, value in labels.items()})
+    )
+
+
+async def test_a_node_writes_only_its_own(cluster: Cluster) -> None:
+    own = cluster.client(NODE)
+    for refused in (labelled("n2"), labelled("n1", **{"node-role.kubernetes.io__admin": "x"})):
+        with pytest.raises(Forbidden):
+            await own.create(node.KIND, refused)
+    fine = {"kubernetes.io__hostname": "n1", "example.com__rack": "r1", "node.kubernetes.io__kind": "x"}
+    made = await own.create(node.KIND, labelled("n1", **fine))
+    labels = {**made.metadata.labels, "node-restriction.kubernetes.io/pci": "no"}
+    steered = replace(made, metadata=replace(made.metadata, labels=labels))
+    with pytest.raises(Forbidden, match=r"is not allowed to modify labels: node-restriction\.kubernetes\.io/pci"):
+        await own.update(node.KIND, steered)
+    with pytest.raises(Forbidden, match="taints"):
+        await own.update(node.KIND, replace(made, spec=replace(made.spec, taints=[])))
+    spec = {"nodeName": "n1", "serviceAccountName": "robot", "containers": [{"name": "c", "image": "i"}]}
+    account = serviceaccount.ServiceAccount(metadata=ObjectMeta(name="robot", namespace="default"))
+    await cluster.root.create(serviceaccount.KIND, account)
+    pod_document = {"metadata": {"name": "p", "namespace": "default"}, "spec": spec}
+    bound = await cluster.root.create(pod.KIND, pod.KIND.from_dict(pod_document))
+    path = "/api/v1/namespaces/default/serviceaccounts/robot/token"
+    reference = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": bound.metadata.uid}
+    made_token = await ask(own, "TokenRequest", "authentication.k8s.io", {"boundObjectRef": reference}, path)
+    assert made_token["status"]["token"]
+    for bad in ({}, {"boundObjectRef": reference | {"uid": ""}}, {"boundObjectRef": reference | {"uid": "x"}}):
+        with pytest.raises(Forbidden):
+            await ask(own, "TokenRequest", "authentication.k8s.io", bad, path)
+    other = cluster.client(User("system:node:n2", NODE.groups))
+    with pytest.raises(Forbidden):
+        await ask(other, "TokenRequest", "authentication.k8s.io", {"boundObjectRef": reference}, path)
+    status = replace(bound, status=replace(bound.status, phase="Running"))
+    with pytest.raises(Forbidden, match="can only update pod status"):
+        await other.update(pod.KIND, status, subresource="status")
+    assert (await own.update(pod.KIND, status, subresource="status")).status.phase == "Running"
+    with pytest.raises(Forbidden):
+        await other.delete(pod.KIND, "p", "default")
+    with pytest.raises(Forbidden, match="mirror"):
+        await own.create(
+            pod.KIND, pod.KIND.from_dict({**pod_document, "metadata": {"name": "q", "namespace": "default"}})
+        )
+    await own.delete(pod.KIND, "p", "default", grace_s=0)
+
+
+async def test_a_token_secret_is_filled_works_and_goes_with_its_account(cluster: Cluster, autojump_clock: Any) -> None:
+    metadata = ObjectMeta(
+        name="robot-token", namespace="default", annotations={"kubernetes.io/service-account.name": "robot"}
+    )
+    account = serviceaccount.ServiceAccount(metadata=ObjectMeta(name="robot", namespace="default"))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keep_token_secrets, cluster.root, cluster.auth.tokens, b"PEM")
+        await cluster.root.create(serviceaccount.KIND, account)
+        await cluster.root.create(secret.KIND, secret.Secret(metadata=metadata, type=TYPE))
+        await trio.sleep(5)
+        filled = await cluster.root.get(secret.KIND, "robot-token", "default")
+        assert (filled.data["ca.crt"], filled.data["namespace"]) == (b"PEM", b"default")
+        token = filled.data["token"].decode()
+        user = await cluster.auth.authentication.user_of_token(token)
+        assert user is not None
+        assert user.name == "system:serviceaccount:default:robot"
+        await cluster.root.update(secret.KIND, replace(filled, data={}))
+        await trio.sleep(5)
+        assert (await cluster.root.get(secret.KIND, "robot-token", "default")).data["token"]
+        await cluster.root.delete(serviceaccount.KIND, "robot", "default")
+        await trio.sleep(5)
+        with pytest.raises(NotFound):
+            await cluster.root.get(secret.KIND, "robot-token", "default")
+        assert await cluster.auth.authentication.user_of_token(token) is None
+        nursery.cancel_scope.cancel()
