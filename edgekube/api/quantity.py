@@ -40,7 +40,7 @@ def _parse(text: str) -> tuple[Decimal, str]:
     power, form = _suffix(suffix)
     amount = Decimal(f"{sign}{whole_part or '0'}.{fraction or '0'}")
     amount = _CONTEXT.multiply(amount, Decimal(1024**power)) if form == BINARY else amount.scaleb(power, _CONTEXT)
-    rounded = abs(amount).quantize(_NANO, ROUND_UP, _CONTEXT)
+    rounded = amount.copy_abs().quantize(_NANO, ROUND_UP, _CONTEXT)  # abs() would cut to 28 digits
     if form == BINARY:
         rounded = min(rounded, _MOST_BINARY)
         if 0 < rounded < 1:
@@ -62,6 +62,12 @@ def _suffix(suffix: str) -> tuple[int, str]:
 def amount(text: str) -> Decimal:
     """The exact amount of a quantity's text. Raises ValueError on bad syntax."""
     return _parse(text)[0]
+
+
+def rounded_up(text: str, places: int) -> str:
+    """The canonical text of the amount with at most `places` decimal places, rounded away from zero."""
+    value, form = _parse(text)
+    return _text(value.quantize(Decimal(1).scaleb(-places), ROUND_UP, _CONTEXT), form)
 
 
 @lru_cache(maxsize=_CACHED_TEXTS)

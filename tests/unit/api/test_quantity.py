@@ -77,6 +77,18 @@ def test_rounding_is_away_from_zero() -> None:
     assert quantity.milli("2") == 2000
 
 
+def test_many_digits_are_kept() -> None:
+    assert quantity.canonical("123456789012345678901234567890123") == "123456789012345678901234567890123"
+    assert quantity.add("123456789012345678901234567890123", "1") == "123456789012345678901234567890124"
+    assert quantity.milli("1e40") == 10**43
+
+
+def test_rounding_to_places() -> None:
+    assert quantity.rounded_up("1.0001", 3) == "1001m"
+    assert quantity.rounded_up("1e300", 3) == "1e300"
+    assert quantity.rounded_up("1Gi", 3) == "1Gi"
+
+
 def test_sums_keep_the_form_of_the_first_part() -> None:
     assert quantity.add("1Gi", "1G") == "2073741824"
     assert quantity.add("0", "1Gi") == "1Gi"
