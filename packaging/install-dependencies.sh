@@ -57,6 +57,6 @@ project = tomllib.load(open("pyproject.toml", "rb"))["project"]
 print(*project["dependencies"], *(project["optional-dependencies"]["dev"] if sys.argv[1] else ()), sep="\n")
 PY
   )
-  "$venv/bin/pip" install -q --disable-pip-version-check "${requirements[@]}"
+  "$venv/bin/pip" install -qq --disable-pip-version-check "${requirements[@]}"
   printf '%s' "$wanted" >"$stamp"
 fi
