@@ -36,6 +36,9 @@ from edgekube.server.apiserver import ApiServer, Settings
 from edgekube.server.auth.assembly import open_auth
 from edgekube.server.auth.authentication import administrator
 from edgekube.server.auth.bootstrap import keep_aggregated, put_in_place
+from edgekube.server.auth.jwt import Signer
+from edgekube.server.auth.serviceaccounts import ServiceAccountTokens
+from edgekube.server.auth.token_secrets import keep_token_secrets
 from edgekube.server.context import User
 from edgekube.server.subresources.streaming import connectors
 from edgekube.store.interface import Store
@@ -165,7 +168,11 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         _write_kubeconfigs(config, pki, advertised, port)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(certificates.keep_renewed, pki, lambda: names, partial(_reload, tls))
-            await nursery.start(keep_aggregated, running.client("system:apiserver", "kube-controller-manager"))
+            loops = running.client("system:apiserver", "kube-controller-manager")
+            await nursery.start(keep_aggregated, loops)
+            tokens = ServiceAccountTokens(store, Signer(pki.service_account_key), clock)
+            authority = pki.certificate("server-ca").read_bytes()
+            await nursery.start(keep_token_secrets, loops, tokens, authority)
             yield running
             nursery.cancel_scope.cancel()
 
