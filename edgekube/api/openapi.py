@@ -21,7 +21,7 @@ from edgekube.api import openapi_types as shown
 from edgekube.api.discovery import grouped, subresources
 from edgekube.api.kind import Kind, Subresource
 from edgekube.api.meta import DeleteOptions
-from edgekube.api.openapi_schemas import META, V2_PREFIX, V3_PREFIX, Schemas
+from edgekube.api.openapi_schemas import META, V2_PREFIX, V3_PREFIX, Schemas, is_custom
 
 Document = dict[str, Any]
 
@@ -90,7 +90,6 @@ class _Writer:
     ):
         self.paths: Document = {}
         self._v2 = v2
-        self._custom = custom
         self._others = {(kind.group, kind.version, kind.name): kind for kind in (*others, *kinds)}
         self.schemas = Schemas(V2_PREFIX if v2 else V3_PREFIX, tuple(self._others.values()), custom)
 
@@ -186,8 +185,7 @@ class _Writer:
         if action == "get":
             return self._operation(answer=shape, action=action, kind=said)
         if action == "patch":
-            custom = f"{kind.group}/{kind.version}/{kind.name}" in self._custom
-            consumes = PATCHES if custom else (*PATCHES, STRATEGIC)
+            consumes = PATCHES if is_custom(kind) else (*PATCHES, STRATEGIC)
             patch = self.schemas.scalar(f"{META}.Patch")
             return self._operation(
                 answer=shape, query=query, body=patch, consumes=consumes, codes=CODES[action], action=action, kind=said

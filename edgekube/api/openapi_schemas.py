@@ -19,7 +19,7 @@ import msgspec
 from edgekube.api import openapi_facts as facts
 from edgekube.api import openapi_types as shown
 from edgekube.api.kind import Kind
-from edgekube.api.meta import Int32, IntOrString, MergeBy, MicroTime, Quantity, Time
+from edgekube.api.meta import Int32, IntOrString, MergeBy, MicroTime, ObjectMeta, Quantity, Time
 
 Schema = dict[str, Any]
 
@@ -35,6 +35,9 @@ RAW_EXTENSION = "io.k8s.apimachinery.pkg.runtime.RawExtension"
 
 V2_PREFIX = "#/definitions/"
 V3_PREFIX = "#/components/schemas/"
+
+ANYTHING: Schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+_V3_ONLY = frozenset({"oneOf", "anyOf", "allOf", "not", "nullable", "x-kubernetes-validations"})
 
 _INT32_RANGE = next(meta for meta in get_args(Int32) if isinstance(meta, msgspec.Meta))
 _PRIMITIVES: dict[Any, Schema] = {
@@ -117,6 +120,26 @@ def _extensions(merge: MergeBy) -> Schema:
     return made
 
 
+def is_custom(kind: Kind[Any]) -> bool:
+    """Whether a kind comes from a definition at run time; its schema is then given, not derived."""
+    return not kind.type.__module__.startswith("edgekube.kinds.")
+
+
+def for_v2(schema: Schema) -> Schema:
+    """A structural schema in the words swagger 2.0 has: no alternatives, no nulls, nothing said of what is not pruned."""
+    if schema.get("nullable") or schema.get("x-kubernetes-int-or-string"):
+        return {name: schema[name] for name in schema if name == "description" or name.startswith("x-")}
+    made = {name: value for name, value in schema.items() if name not in _V3_ONLY}
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        return {name: value for name, value in made.items() if name not in ("properties", "items", "type")}
+    if "properties" in made:
+        made["properties"] = {name: for_v2(of or {}) for name, of in made["properties"].items()}
+    for name in ("items", "additionalProperties"):
+        if isinstance(made.get(name), dict):
+            made[name] = for_v2(made[name])
+    return made
+
+
 class Schemas:
     """The definitions of one document, collected on demand."""
 
@@ -149,12 +172,15 @@ class Schemas:
 
     def of_kind(self, kind: Kind[Any]) -> Schema:
         """A reference to a kind's definition, which also says its group, version and kind."""
-        if (name := self._custom_name(kind)) is not None:
-            self.made.setdefault(name, self._custom[f"{kind.group}/{kind.version}/{kind.name}"])
-            reference = {"$ref": self._prefix + name}
-            self._say_kind(reference, kind.group, kind.version, kind.name)
-            return reference
-        return self.of(kind.type)
+        if not is_custom(kind):
+            return self.of(kind.type)
+        name = ".".join([*reversed(kind.group.split(".")), kind.version, kind.name])
+        if name not in self.made:
+            given = self._custom.get(f"{kind.group}/{kind.version}/{kind.name}") or ANYTHING
+            self.made[name] = self._published(given)
+        reference = {"$ref": self._prefix + name}
+        self._say_kind(reference, kind.group, kind.version, kind.name)
+        return reference
 
     def list_of(self, kind: Kind[Any]) -> Schema:
         """A reference to the definition of a kind's list."""
@@ -188,10 +214,13 @@ class Schemas:
         if (entry := {"group": group, "kind": kind, "version": version}) not in said:
             said.append(entry)
 
-    def _custom_name(self, kind: Kind[Any]) -> str | None:
-        if f"{kind.group}/{kind.version}/{kind.name}" not in self._custom:
-            return None
-        return ".".join([*reversed(kind.group.split(".")), kind.version, kind.name])
+    def _published(self, schema: Schema) -> Schema:
+        """A custom resource's schema with the members every object has."""
+        made = dict(schema if self._prefix == V3_PREFIX else for_v2(schema))
+        metadata = self._referring(self.of(ObjectMeta), {"default": {}})
+        text = {"type": "string"}
+        shared = {"apiVersion": text, "kind": text, "metadata": metadata}
+        return {**made, "type": "object", "properties": dict(sorted({**made.get("properties", {}), **shared}.items()))}
 
     def _referring(self, reference: Schema, beside: Schema) -> Schema:
         """A reference with members beside it, which OpenAPI v3.0 allows only around `allOf`."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from edgekube.api import openapi
+from edgekube.api.kind import Kind
+from edgekube.api.meta import Object
 from edgekube.kinds.catalog import SUBRESOURCE_KINDS, built_in
 
 SHARED = Path(__file__).parents[4] / "shared"
@@ -141,22 +143,57 @@ def test_every_reference_in_a_document_is_defined_in_it():
     assert names <= set(v2()["definitions"])
 
 
-def test_a_custom_kind_takes_part_with_the_schema_given():
-    from edgekube.api.kind import Kind
-    from edgekube.api.meta import Object
+CRON = Kind(type=Object, group="stable.example.com", version="v1", name="CronTab", plural="crontabs", has_status=True)
+CRON_SCHEMA = {
+    "type": "object",
+    "description": "Runs things.",
+    "properties": {
+        "spec": {
+            "type": "object",
+            "properties": {
+                "port": {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]},
+                "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "properties": {"a": {}}},
+                "size": {"type": "integer", "nullable": True},
+                "names": {"type": "array", "items": {"type": "string", "oneOf": []}},
+            },
+        }
+    },
+}
+CUSTOM = {"stable.example.com/v1/CronTab": CRON_SCHEMA}
 
-    kind = Kind(type=Object, group="stable.example.com", version="v1", name="CronTab", plural="crontabs")
-    schema = {"type": "object", "properties": {"spec": {"type": "object"}}}
-    made = openapi.v3_document(
-        "apis/stable.example.com/v1",
-        [*built_in(), kind],
-        version=KUBE,
-        custom={"stable.example.com/v1/CronTab": schema},
-    )
+
+def test_a_custom_kind_takes_part_with_the_schema_given():
+    path = "apis/stable.example.com/v1"
+    made = openapi.v3_document(path, [*built_in(), CRON], SUBRESOURCE_KINDS, version=KUBE, custom=CUSTOM)
     definition = made["components"]["schemas"]["com.example.stable.v1.CronTab"]
-    assert definition["properties"] == {"spec": {"type": "object"}}
+    assert definition["description"] == "Runs things."
+    assert definition["properties"]["spec"] == CRON_SCHEMA["properties"]["spec"]
+    assert set(definition["properties"]) == {"apiVersion", "kind", "metadata", "spec"}
     assert definition["x-kubernetes-group-version-kind"] == [
         {"group": "stable.example.com", "kind": "CronTab", "version": "v1"}
     ]
     patch = made["paths"]["/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}"]["patch"]
     assert "application/strategic-merge-patch+json" not in patch["requestBody"]["content"]
+    assert "com.example.stable.v1.CronTabList" in made["components"]["schemas"]
+    assert "/apis/stable.example.com/v1/namespaces/{namespace}/crontabs/{name}/status" in made["paths"]
+
+
+def test_a_custom_schema_loses_what_swagger_cannot_say():
+    made = openapi.v2_document([*built_in(), CRON], SUBRESOURCE_KINDS, version=KUBE, custom=CUSTOM)
+    definition = made["definitions"]["com.example.stable.v1.CronTab"]
+    assert definition["properties"]["spec"]["properties"] == {
+        "port": {"x-kubernetes-int-or-string": True},
+        "free": {"x-kubernetes-preserve-unknown-fields": True},
+        "size": {},
+        "names": {"type": "array", "items": {"type": "string"}},
+    }
+    assert (
+        definition["properties"]["metadata"]["$ref"] == "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+    )
+
+
+def test_a_custom_kind_without_a_schema_may_hold_anything():
+    path = "apis/stable.example.com/v1"
+    made = openapi.v3_document(path, [*built_in(), CRON], SUBRESOURCE_KINDS, version=KUBE)
+    definition = made["components"]["schemas"]["com.example.stable.v1.CronTab"]
+    assert definition["x-kubernetes-preserve-unknown-fields"] is True
