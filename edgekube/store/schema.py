@@ -34,7 +34,9 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_shape,)
 def connect_to_write(path: Path) -> sqlite3.Connection:
     """The writer's connection, schema up to date. Raises sqlite3.Error, OSError, and StoreError for a newer file."""
     # Made here, so that it and the files SQLite puts beside it are nobody else's to read.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        sync(path.parent)
     connection = _connect(path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -48,6 +50,15 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     connection = _connect(path)
     connection.execute("PRAGMA query_only = 1")
     return connection
+
+
+def sync(path: Path) -> None:
+    """Make sure that a file's content, or the names in a directory, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def is_sound(connection: sqlite3.Connection) -> bool:

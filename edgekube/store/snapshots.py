@@ -59,9 +59,9 @@ def take(database: Database, revision: int) -> Path:
         if not _passes(temporary):
             raise StoreError(f"the snapshot of {database.path} does not pass its check")
         temporary.chmod(0o600)
-        _sync(temporary)
+        schema.sync(temporary)
         temporary.replace(target)
-        _sync(directory)
+        schema.sync(directory)
     except OSError as error:
         raise StoreError(f"cannot keep a snapshot in {directory}: {error}") from error
     finally:
@@ -107,9 +107,9 @@ def _restore(path: Path, reason: str) -> None:
     temporary = path.with_name(path.name + ".restoring")
     shutil.copyfile(good, temporary)
     temporary.chmod(0o600)
-    _sync(temporary)
+    schema.sync(temporary)
     temporary.replace(path)
-    _sync(path.parent)
+    schema.sync(path.parent)
     log.error(
         "DATABASE RESTORED: %s was damaged (%s); it now holds the snapshot %s, changes made after it are lost. "
         "The damaged file is kept as %s.damaged",
@@ -129,11 +129,3 @@ def _passes(snapshot: Path) -> bool:
             connection.close()
     except sqlite3.Error:
         return False
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
