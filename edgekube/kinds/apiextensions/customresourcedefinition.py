@@ -12,7 +12,7 @@ from msgspec import field
 from edgekube.api import names, rules
 from edgekube.api.kind import FieldError, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, zero
-from edgekube.kinds.apiextensions.structural import schema_errors
+from edgekube.kinds.apiextensions.structural import schema_errors, selectable_errors
 
 
 class ServiceReference(Struct):
@@ -246,8 +246,8 @@ def _version_rules(versions: list[CustomResourceDefinitionVersion]) -> list[Fiel
     seen: set[str] = set()
     first = versions[0]
     alike = all(
-        (one.schema, one.subresources, one.additional_printer_columns)
-        == (first.schema, first.subresources, first.additional_printer_columns)
+        (one.schema, one.subresources, one.additional_printer_columns, one.selectable_fields)
+        == (first.schema, first.subresources, first.additional_printer_columns, first.selectable_fields)
         for one in versions
     )
     for at, version in enumerate(versions):
@@ -267,7 +267,10 @@ def _version_rules(versions: list[CustomResourceDefinitionVersion]) -> list[Fiel
         if schema is not None:
             where = "spec.validation.openAPIV3Schema" if alike else f"{path}.schema.openAPIV3Schema"
             broken += schema_errors(where, schema)
-        broken += _member_rules("spec" if alike else path, version)
+        at_members = "spec" if alike else path
+        selected = [one.json_path for one in version.selectable_fields]
+        broken += selectable_errors(f"{at_members}.selectableFields", schema, selected)
+        broken += _member_rules(at_members, version)
     return broken
 
 

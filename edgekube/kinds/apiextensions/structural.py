@@ -21,6 +21,7 @@ LIST_TYPES, MAP_TYPES = ("atomic", "set", "map"), ("atomic", "granular")
 TYPES = ("array", "boolean", "integer", "number", "object", "string")
 SCALARS = ("boolean", "integer", "number", "string")
 _PYTHON = {"string": str, "boolean": bool, "integer": int, "number": int | float, "array": list, "object": dict}
+REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
 _NEEDS_DEFAULT = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
 
 
@@ -104,9 +105,53 @@ def _default_errors(path: str, schema: Schema) -> list[FieldError]:
     return [rules.type_invalid(f"{path}.default", found, f" in body must be of type {kind}: {rules.quoted(found)}")]
 
 
+def member(schema: Schema, path: str) -> Schema | None:
+    """The schema of the place a simple path like ".spec.size" leads to, or None."""
+    place: Schema | None = schema
+    for name in path.removeprefix(".").split("."):
+        place = ((place or {}).get("properties") or {}).get(name)
+    return place
+
+
+def _expression_errors(path: str, schema: Schema) -> list[FieldError]:
+    """The frame of the rules in CEL; what they mean is known when they are compiled."""
+    broken: list[FieldError] = []
+    for position, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
+        at = f"{path}.x-kubernetes-validations[{position}]"
+        if not str(rule.get("rule") or "").strip():
+            broken.append(rules.required(f"{at}.rule", "rule is not specified"))
+        if (reason := rule.get("reason")) is not None and reason not in REASONS:
+            broken.append(rules.not_supported(f"{at}.reason", reason, REASONS))
+        where = rule.get("fieldPath")
+        if where and "[" not in where and (not where.startswith(".") or member(schema, where) is None):
+            broken.append(rules.invalid(f"{at}.fieldPath", where, "must be a valid path"))
+        if (asked := rule.get("optionalOldSelf")) is not None and "oldSelf" not in rule.get("rule", ""):
+            words = "may not be set if oldSelf is not used in rule"
+            broken.append(rules.invalid(f"{at}.optionalOldSelf", asked, words))
+    return broken
+
+
+def selectable_errors(path: str, schema: Schema | None, selected: list[str]) -> list[FieldError]:
+    """Of the fields that selectors may name: each a place of a plain type, each once."""
+    broken: list[FieldError] = []
+    for position, wanted in enumerate(selected):
+        at = f"{path}[{position}].jsonPath"
+        if wanted in selected[:position]:
+            broken.append(rules.duplicate(at, wanted))
+            continue
+        found = member(schema or {}, wanted)
+        if found is None:
+            broken.append(rules.invalid(at, wanted, "is an invalid path: does not refer to a valid field"))
+        elif found.get("type") not in ("string", "boolean", "integer"):
+            words = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed."
+            broken.append(rules.invalid(at, wanted, words))
+    return broken
+
+
 def schema_errors(path: str, schema: Schema, where: str = "at the root") -> list[FieldError]:
     """Everything wrong with a schema and the schemas in it."""
     broken = _type_errors(path, schema, where) + _extension_errors(path, schema) + _default_errors(path, schema)
+    broken += _expression_errors(path, schema)
     properties = schema.get("properties") or {}
     for name in sorted(properties):
         broken += schema_errors(f"{path}.properties[{name}]", properties[name] or {}, "for specified object fields")

@@ -157,3 +157,27 @@ def test_a_broken_object_is_refused_in_the_recorded_words(path: Path) -> None:
     recorded = sorted((one["reason"], one["field"], normal(one["message"])) for one in expected["details"]["causes"])
     assert causes == recorded
     assert normal(str(error)) == normal(expected["message"])
+
+
+def definitions() -> list[Any]:
+    """Every recorded creation of a custom resource definition, but for those that only a CEL compiler can judge."""
+    found = []
+    for path in sorted((CORPUS / "11-crds").glob("*.json")):
+        case = load(path)
+        for number, step in enumerate([*case.get("setup", ()), *case["steps"]]):
+            body = step.get("body")
+            posted = step.get("method") == "POST" and isinstance(body, dict)
+            if posted and body.get("kind") == "CustomResourceDefinition" and not path.stem.startswith("cel-"):
+                found.append(pytest.param(step, id=f"{path.stem}-{number}"))
+    return found
+
+
+@pytest.mark.parametrize("step", definitions())
+def test_a_definition_is_taken_or_refused_as_recorded(step: dict[str, Any]) -> None:
+    kind = KINDS["apiextensions.k8s.io/v1", "CustomResourceDefinition"]
+    item = made(kind, step["body"])
+    causes = (((step.get("response") or {}).get("body") or {}).get("details") or {}).get("causes") or ()
+    named = [one for one in causes if "RFC 1123" not in one["message"]]  # the name as such is the registry's
+    expected = sorted((one["reason"], one["field"], one["message"]) for one in named)
+    found = [error.to_cause() for error in kind.rules(item)]
+    assert sorted((cause.reason, cause.field, cause.message) for cause in found) == expected
