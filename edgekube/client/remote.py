@@ -65,7 +65,9 @@ class RemoteClient:
         query = _selection(labels, fields) | {"limit": str(PAGE)}
         while True:
             page = _LISTS.decode(await self.request("GET", path_of(kind, namespace), query))
-            items += [kind.from_json(bytes(raw)) for raw in page.items or ()]
+            for raw in page.items or ():
+                items.append(item := kind.from_json(bytes(raw)))
+                item.kind, item.api_version = kind.name, kind.api_version  # lists leave them out on the wire
             query["continue"] = page.metadata.get("continue") or ""
             if not query["continue"]:
                 return Listing(items, page.metadata.get("resourceVersion") or "")

@@ -8,7 +8,6 @@ log: changes after that snapshot are lost, and somebody must be told. Wall time 
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
 import sqlite3

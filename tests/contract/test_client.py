@@ -102,6 +102,7 @@ async def test_a_list_is_selected_and_says_where_to_watch_from(client: Client) -
     named = await client.list(KIND, fields="metadata.name=b")
     assert [item.metadata.name for item in named.items] == ["b"]
     assert int(listing.revision) > 0
+    assert listing.items[0] == await client.get(KIND, "a", "default")
 
 
 async def test_a_long_list_comes_whole(client: Client) -> None:
