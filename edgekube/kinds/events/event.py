@@ -8,8 +8,7 @@ from typing import Any
 from edgekube.api import rules
 from edgekube.api.kind import Column, FieldError, Keeping, Kind
 from edgekube.api.meta import Int32, MicroTime, Object, Struct, Time, zero
-from edgekube.kinds.core.event import KIND as CORE
-from edgekube.kinds.core.event import EventSource
+from edgekube.kinds.core import event as core
 from edgekube.kinds.core.references import ObjectReference
 
 
@@ -29,7 +28,7 @@ class Event(Object):
     related: ObjectReference | None = None
     note: str = ""
     type: str = ""
-    deprecated_source: EventSource = zero(EventSource)
+    deprecated_source: core.EventSource = zero(core.EventSource)
     deprecated_first_timestamp: Time | None = None
     deprecated_last_timestamp: Time | None = None
     deprecated_count: Int32 = 0
@@ -62,11 +61,35 @@ def from_core(document: dict[str, Any]) -> dict[str, Any]:
     return {**made, "apiVersion": "events.k8s.io/v1"}
 
 
+def stored_form(event: Event) -> core.Event:
+    """The same event as a core/v1 object."""
+    series = event.series
+    return core.Event(
+        metadata=event.metadata,
+        involved_object=event.regarding,
+        reason=event.reason,
+        message=event.note,
+        source=event.deprecated_source,
+        first_timestamp=event.deprecated_first_timestamp,
+        last_timestamp=event.deprecated_last_timestamp,
+        count=event.deprecated_count,
+        type=event.type,
+        event_time=event.event_time,
+        series=None
+        if series is None
+        else core.EventSeries(count=series.count, last_observed_time=series.last_observed_time),
+        action=event.action,
+        related=event.related,
+        reporting_component=event.reporting_controller,
+        reporting_instance=event.reporting_instance,
+    )
+
+
 def _as_core(column: Column) -> Column:
     """The same cell, from the same event in its stored form."""
 
     def value(event: Event, now: str) -> Any:
-        return column.value(CORE.from_dict(to_core(KIND.to_dict(event))), now)
+        return column.value(stored_form(event), now)
 
     return replace(column, value=value)
 
@@ -76,7 +99,7 @@ EVENT_TYPES = ("Normal", "Warning")
 
 def event_rules(event: Event) -> list[FieldError]:
     """As of the stored form; a new one says when, and keeps off the members of the old form."""
-    broken = CORE.rules(CORE.from_dict(to_core(KIND.to_dict(event))))
+    broken = core.KIND.rules(stored_form(event))
     if event.metadata.resource_version:
         return broken
     found: list[FieldError] = []
@@ -88,7 +111,7 @@ def event_rules(event: Event) -> list[FieldError]:
         ("firstTimestamp", event.deprecated_first_timestamp is not None),
         ("lastTimestamp", event.deprecated_last_timestamp is not None),
         ("count", event.deprecated_count != 0),
-        ("source", event.deprecated_source != EventSource()),
+        ("source", event.deprecated_source != core.EventSource()),
     ):
         if given:
             found.append(rules.invalid(member, "", "needs to be unset"))
@@ -132,7 +155,7 @@ KIND = Kind(
         "reportingController": lambda event: event.reporting_controller,
         "type": lambda event: event.type,
     },
-    columns=tuple(_as_core(column) for column in CORE.columns),
+    columns=tuple(_as_core(column) for column in core.KIND.columns),
     rules=event_rules,
     update_rules=event_update_rules,
 )

@@ -7,6 +7,7 @@ from edgekube.kinds.autoscaling.horizontalpodautoscaler import KIND as V2
 from edgekube.kinds.autoscaling.horizontalpodautoscaler_v1 import KIND as V1
 from edgekube.kinds.core.event import KIND as CORE_EVENT
 from edgekube.kinds.events.event import KIND as EVENT
+from edgekube.kinds.events.event import stored_form
 
 TARGET = {"kind": "Deployment", "name": "d", "apiVersion": "apps/v1"}
 METRICS = [
@@ -126,6 +127,30 @@ def test_a_core_event_without_a_reporter_has_none_in_the_other_group():
     stored = CORE_EVENT.to_dict(CORE_EVENT.from_dict({"metadata": {"name": "e"}, "involvedObject": {"kind": "Pod"}}))
     assert "reportingController" not in EVENT.from_stored(stored)
     assert "reportingInstance" not in EVENT.from_stored(stored)
+
+
+def test_an_event_has_one_stored_form_as_document_and_as_object():
+    document = {
+        "kind": "Event",
+        "apiVersion": "events.k8s.io/v1",
+        "metadata": {"name": "e", "namespace": "n"},
+        "eventTime": "2024-01-02T03:04:05.000000Z",
+        "series": {"count": 3, "lastObservedTime": "2024-01-02T03:04:06.000000Z"},
+        "reportingController": "c",
+        "reportingInstance": "i",
+        "action": "A",
+        "reason": "R",
+        "regarding": {"kind": "Pod"},
+        "related": {"kind": "Node"},
+        "note": "n",
+        "type": "Normal",
+        "deprecatedSource": {"component": "s"},
+        "deprecatedFirstTimestamp": "2024-01-02T03:04:05Z",
+        "deprecatedLastTimestamp": "2024-01-02T03:04:06Z",
+        "deprecatedCount": 3,
+    }
+    made = CORE_EVENT.to_dict(stored_form(EVENT.from_dict(document)))
+    assert {**made, "kind": "Event", "apiVersion": "v1"} == EVENT.to_stored(document)
 
 
 def test_both_versions_name_the_same_place_in_the_store():
