@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from edgekube.store.interface import Key, Listing, Row
+
+SHORT_ROWS = 4
+SHORT_LISTS = 64  # per resource
+_NOTHING: Mapping[str | None, Sequence[Row]] = {}
 
 Below = Callable[[int | None], Sequence[Row]]  # rows in order, at most so many (None: all)
 
@@ -40,6 +44,30 @@ class Overlay:
             del rows[key]
             if not rows:
                 del self._rows[key.resource]
+
+
+class ShortLists:
+    """Lists that are short and asked for all the time (the quotas of a namespace, for every write in it), until they change."""
+
+    def __init__(self) -> None:
+        self._lists: dict[str, dict[str | None, Sequence[Row]]] = {}
+
+    def get(self, resource: str, namespace: str | None) -> Sequence[Row] | None:
+        """A kept list."""
+        return self._lists.get(resource, _NOTHING).get(namespace)
+
+    def keep(self, resource: str, namespace: str | None, rows: Sequence[Row]) -> None:
+        """Keep a list if it is short, in place of the others of its resource when they are many."""
+        if len(rows) <= SHORT_ROWS:
+            kept = self._lists.setdefault(resource, {})
+            if len(kept) >= SHORT_LISTS:
+                kept.clear()
+            kept[namespace] = tuple(rows)
+
+    def forget(self, resources: Iterable[str]) -> None:
+        """These resources changed."""
+        for resource in resources:
+            self._lists.pop(resource, None)
 
 
 def within(

@@ -78,6 +78,7 @@ class SqliteStore:
         self._given = window.revision  # the last revision given out
         self._reserved = reserved  # no revision above this may be given out before a new reservation is on disk
         self._memory = overlay.Overlay()
+        self._short = overlay.ShortLists()
         self._dirty: dict[Key, Row | None] = {}  # COALESCED, not on disk yet
         self._flush_at = float("inf")
         self._running: Mapping[Key, Row | None] = {}  # rows from before the transaction that runs now
@@ -113,6 +114,9 @@ class SqliteStore:
         at: int | None = None,
     ) -> Listing:
         """Rows of a resource; see `store.interface.Store.list`."""
+        plain = limit is None and after is None and at is None
+        if plain and (known := self._short.get(resource, namespace)) is not None:
+            return Listing(known, self._window.revision, None, 0)
         over: dict[Key, Row | None] = dict(self._memory.of(resource))
         over.update((key, row) for key, row in self._running.items() if key.resource == resource)
         revision = self._window.revision
@@ -131,7 +135,10 @@ class SqliteStore:
             shown = sum(row is not None for row in over.values())
             return database.count(resource, namespace, after) - hidden + shown
 
-        return overlay.merge(below, over, revision, limit, total)
+        listing = overlay.merge(below, over, revision, limit, total)
+        if plain:
+            self._short.keep(resource, namespace, listing.rows)
+        return listing
 
     def watch(self, resource: str, namespace: str | None = None, *, name: str | None = None, after: int) -> Watcher:
         """Changes after a revision; see `store.interface.Store.watch`."""
@@ -268,6 +275,7 @@ class SqliteStore:
         for key in on_disk:
             self._memory.lift(key)
             self._dirty.pop(key, None)
+        self._short.forget(step.change.row.key.resource for step in stage.steps)
         self._window.publish(stage.steps, stage.revision)
 
     def _keep_in_memory(self, step: Step, row: Row | None) -> None:
