@@ -9,8 +9,10 @@ from edgekube.control.config import Config
 from edgekube.reconcile.drive import Controller, Service
 
 CONTROLLERS = (
+    "cronjob",
     "daemonset",
     "deployment",
+    "disruption",
     "endpoints",
     "endpointslice",
     "endpointslicemirroring",

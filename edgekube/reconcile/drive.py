@@ -85,7 +85,9 @@ class Controller(Generic[Seen]):
     inquire: Callable[[Client, Seen], Awaitable[Seen]] | None = None
     workers: int = 1
     seeds: Sequence[Key] = ()  # keys looked at once at start, whatever the caches hold
-    sees_all: bool = False  # a decision depends on what was written for other keys too: wait for all of this loop's writes
+    sees_all: bool = (
+        False  # a decision depends on what was written for other keys too: wait for all of this loop's writes
+    )
     lists_for: Sequence[Kind[Any]] = ()  # kinds observed without their changes pointing at a key
 
 

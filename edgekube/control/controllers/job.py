@@ -231,7 +231,7 @@ def _success(count: _Count) -> JobCondition | None:
 def _manage(count: _Count) -> tuple[list[Action], float | None]:
     job, active = count.job, count.active
     if jobs.is_suspended(job):
-        return [_death(job, pod) for pod in active], None
+        return _dismiss(job, active), None
     parallelism = job.spec.parallelism if job.spec.parallelism is not None else 1
     if job.spec.completions is None:
         wanted = len(active) if count.succeeded > 0 else parallelism
@@ -243,12 +243,18 @@ def _manage(count: _Count) -> tuple[list[Action], float | None]:
     rest = [pod for pod in jobs.least_useful_first(active, count.now) if pod not in doomed]
     doomed += rest[: max(0, surplus - len(doomed))]
     if doomed:
-        return [_death(job, pod) for pod in doomed[:MOST_AT_ONCE]], None
+        return _dismiss(job, doomed[:MOST_AT_ONCE]), None
     terminating = count.terminating if job.spec.pod_replacement_policy == "Failed" else 0
     missing = wanted - len(active) - terminating
     if missing <= 0:
         return [], None
     return _births(count, min(missing, MOST_AT_ONCE))
+
+
+def _dismiss(job: Job, surplus: Sequence[Pod]) -> list[Action]:
+    """Delete pods that are not wanted any more: without the finalizer they are counted neither way."""
+    freed: list[Action] = [_free(pod) for pod in surplus if jobs.has_finalizer(pod)]
+    return [*freed, *(_death(job, pod) for pod in surplus)]
 
 
 def _duplicates(count: _Count) -> list[Pod]:
