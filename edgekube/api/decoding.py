@@ -12,12 +12,13 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Callable
 from itertools import repeat
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from edgekube.api import rules
+from edgekube.api import gotypes, rules
 from edgekube.api.gojson import syntax_error
 from edgekube.api.kind import Kind
 from edgekube.api.meta import Object
@@ -242,66 +243,71 @@ def type_error(document: dict[str, Any], struct_type: type[msgspec.Struct]) -> s
     """Go's words for the first value of a wrong type, or None if there is none."""
     found: list[str] = []
     try:
-        _check(document, node_of(struct_type), "", "", found)
+        node = node_of(struct_type)
+        _check(document, node, node.go_type, "", "", found)
     except _Abort as abort:
         return str(abort)
     return found[0] if found else None
 
 
-def _check(value: Any, node: Node, owner: str, path: str, found: list[str]) -> None:
-    """`owner` is the struct that has the field, `path` the dotted path of struct fields to it."""
+def _check(value: Any, node: Node, go_type: str, owner: str, path: str, found: list[str]) -> None:
+    """`go_type` is Go's name for the type here, `owner` the struct that has the field, `path` the dotted path to it."""
     if value is None or node.kind == ANY:
         return
 
-    def mismatch(shown: str, go_type: str) -> None:
+    def mismatch(shown: str, wanted: str) -> None:
         where = f"Go struct field {owner}.{path}" if owner else "Go value"
-        found.append(f"json: cannot unmarshal {shown} into {where} of type {go_type}")
+        found.append(f"json: cannot unmarshal {shown} into {where} of type {wanted}")
 
     if node.kind == STRUCT:
         if not isinstance(value, dict):
-            mismatch(json_type(value), node.go_type)
+            mismatch(json_type(value), go_type)
             return
-        members = node.members or {}
+        members, types = node.members or {}, gotypes.named()
         for name, item in value.items():
             if name in members:
-                _check(item, members[name], node.name, rules.child(path, name), found)
+                below = types.get(f"{node.name}.{name}") or members[name].go_type
+                _check(item, members[name], below, node.name, rules.child(path, name), found)
     elif node.kind in (MAP, LIST):
         if not isinstance(value, dict if node.kind == MAP else list):
-            mismatch(json_type(value), node.go_type)
+            mismatch(json_type(value), go_type)
         elif node.element is not None:
+            inner = gotypes.element(go_type) or node.element.go_type
             for item in value.values() if isinstance(value, dict) else value:
-                _check(item, node.element, owner, path, found)
+                _check(item, node.element, inner, owner, path, found)
     elif node.kind == SCALAR:
-        _check_scalar(value, node.go_type, mismatch, found)
+        _check_scalar(value, node.go_type, go_type, mismatch, found)
 
 
-def _check_scalar(value: Any, go_type: str, mismatch: Any, found: list[str]) -> None:
+def _check_scalar(value: Any, plain: str, go_type: str, mismatch: Callable[[str, str], None], found: list[str]) -> None:
+    """`plain` says what is expected, `go_type` what Go calls it."""
     shown = json_type(value)
-    if go_type == "intstr.IntOrString":
+    if plain == "intstr.IntOrString":
         if shown == "string":
             return
-        go_type = "int32"
-    if go_type in ("int32", "int64"):
+        plain = go_type = "int32"
+    if plain in ("int32", "int64"):
+        bits = 31 if plain == "int32" else 63
         if shown != "number":
             mismatch(shown, go_type)
-        elif isinstance(value, float) or not -(2 ** (bits := 31 if go_type == "int32" else 63)) <= value < 2**bits:
+        elif isinstance(value, float) or not -(1 << bits) <= value < 1 << bits:
             mismatch(f"number {rules.go_value(value)}", go_type)
-    elif go_type == "resource.Quantity":
+    elif plain == "resource.Quantity":
         try:
             canonical(value if isinstance(value, str) else str(value))
         except ValueError as error:
             raise _Abort(str(error)) from None
-    elif go_type in ("v1.Time", "v1.MicroTime"):
+    elif plain in ("v1.Time", "v1.MicroTime"):
         if shown != "string":
             mismatch(shown, "string")
-        elif words := time_error(value, "2006-01-02T15:04:05Z07:00" if go_type == "v1.Time" else MICRO_LAYOUT):
+        elif words := time_error(value, "2006-01-02T15:04:05Z07:00" if plain == "v1.Time" else MICRO_LAYOUT):
             raise _Abort(words)
-    elif go_type == "[]uint8":
+    elif plain == "[]uint8":
         if shown != "string":
             mismatch(shown, go_type)
         elif (position := _bad_base64(value)) is not None:
             found.append(f"illegal base64 data at input byte {position}")
-    elif shown != {"string": "string", "bool": "bool", "float64": "number"}[go_type]:
+    elif shown != {"string": "string", "bool": "bool", "float64": "number"}[plain]:
         mismatch(shown, go_type)
 
 

@@ -112,6 +112,17 @@ def test_a_body_without_a_kind_is_unrecognized(body: bytes, words: str) -> None:
             {"spec": {"activeDeadlineSeconds": "1"}},
             "string into Go struct field PodSpec.spec.activeDeadlineSeconds of type int64",
         ),
+        ("Service", {"spec": {"type": 1}}, "number into Go struct field ServiceSpec.spec.type of type v1.ServiceType"),
+        (
+            "Namespace",
+            {"spec": {"finalizers": [1]}},
+            "number into Go struct field NamespaceSpec.spec.finalizers of type v1.FinalizerName",
+        ),
+        (
+            "Pod",
+            {"spec": {"overhead": "x"}},
+            "string into Go struct field PodSpec.spec.overhead of type v1.ResourceList",
+        ),
         (
             "Service",
             {"spec": {"ports": [{"port": 80.5}]}},
