@@ -33,7 +33,11 @@ class Database:
         self._sealer = sealer
         self._floor_path = path.with_name(path.name + ".revision")
         self._writer = schema.connect_to_write(path)
-        self._reader = schema.connect_to_read(path)
+        try:
+            self._reader = schema.connect_to_read(path)
+        except BaseException:
+            self._writer.close()
+            raise
 
     def close(self) -> None:
         """Release the file (the log is folded into it)."""

@@ -134,6 +134,11 @@ class Store(Protocol):
         """The newest committed revision."""
         ...
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the last attempt to reach the disk failed; None when all is well."""
+        ...
+
     def get(self, key: Key) -> Row | None:
         """The row now."""
         ...

@@ -33,6 +33,11 @@ class MemoryStore:
         """The newest revision."""
         return self._window.revision
 
+    @property
+    def trouble(self) -> str | None:
+        """Memory has no trouble."""
+        return None
+
     def fail_next(self, reason: str = "no space left on device") -> None:
         """Refuse the next write with a StoreError."""
         self._failure = reason

@@ -21,6 +21,10 @@ from edgekube.store.database import Database
 KEPT_SNAPSHOTS = 3
 NAME = re.compile(r"revision-(\d{20})\.sqlite")
 BESIDE = ("", "-wal", "-shm")  # the files that make up one open database
+# What says that the file itself is bad. A full disk or a missing permission is not mended by an older copy.
+DAMAGE = frozenset(
+    {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
+)
 
 log = logging.getLogger("edgekube.store")
 
@@ -75,40 +79,55 @@ def open_sound(path: Path, sealer: Sealer | None) -> tuple[Database, bool]:
     if not path.exists() and found(path):
         reason = "it is gone"
     else:
-        try:
-            database = Database(path, sealer)
-        except (sqlite3.OperationalError, OSError) as error:
-            if "disk I/O" not in str(error) and "malformed" not in str(error):
-                raise StoreError(f"cannot open {path}: {error}") from error
-            reason = str(error)
-        except sqlite3.DatabaseError as error:
-            reason = str(error)
-        else:
-            try:
-                if database.is_sound():
-                    return database, False
-                reason = "it does not pass its check"
-            except sqlite3.Error as error:
-                reason = str(error)
-            database.close()
+        database, reason = _try(path, sealer)
+        if database is not None:
+            return database, False
     _restore(path, reason)
-    return Database(path, sealer), True
+    database, reason = _try(path, sealer)
+    if database is None:
+        raise StoreCorrupt(f"the database {path} does not pass its check even when restored: {reason}")
+    return database, True
+
+
+def _try(path: Path, sealer: Sealer | None) -> tuple[Database | None, str]:
+    """The database if it is sound, else None and why not. Raises StoreError for what a restore would not mend."""
+    database = None
+    try:
+        database = Database(path, sealer)
+        if database.is_sound():
+            return database, ""
+        reason = "it does not pass its check"
+    except OSError as error:
+        raise StoreError(f"cannot open {path}: {error.strerror}") from error
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode not in DAMAGE and error.sqlite_errorcode & 0xFF not in DAMAGE:
+            raise StoreError(f"cannot open {path}: {error}") from error
+        reason = str(error)
+    if database is not None:
+        database.close()
+    return None, reason
 
 
 def _restore(path: Path, reason: str) -> None:
+    """Put the newest good snapshot in the place of the database, which is only set aside once the copy is whole."""
     good = next((snapshot for snapshot in found(path) if _passes(snapshot)), None)
     if good is None:
         raise StoreCorrupt(f"the database {path} is damaged ({reason}) and there is no good snapshot of it")
-    for suffix in BESIDE:
-        part = path.with_name(path.name + suffix)
-        if part.exists():
-            part.replace(path.with_name(path.name + ".damaged" + suffix))
     temporary = path.with_name(path.name + ".restoring")
-    shutil.copyfile(good, temporary)
-    temporary.chmod(0o600)
-    schema.sync(temporary)
-    temporary.replace(path)
-    schema.sync(path.parent)
+    try:
+        shutil.copyfile(good, temporary)
+        temporary.chmod(0o600)
+        schema.sync(temporary)
+        for suffix in BESIDE:
+            part = path.with_name(path.name + suffix)
+            if part.exists():
+                part.replace(path.with_name(path.name + ".damaged" + suffix))
+        temporary.replace(path)
+        schema.sync(path.parent)
+    except OSError as error:
+        raise StoreError(
+            f"{path} is damaged ({reason}) and {good.name} could not be put in its place: {error}"
+        ) from error
     log.error(
         "DATABASE RESTORED: %s was damaged (%s); it now holds the snapshot %s, changes made after it are lost. "
         "The damaged file is kept as %s.damaged",

@@ -83,6 +83,7 @@ class SqliteStore:
         self._flush_at = float("inf")
         self._running: Mapping[Key, Row | None] = {}  # rows from before the transaction that runs now
         self._queue: deque[_Request] = deque()
+        self._trouble: str | None = None
         self._wake = trio.Event()
         self._flushed = trio.Event()  # replaced once set
         self._closing = False
@@ -93,6 +94,11 @@ class SqliteStore:
     def revision(self) -> int:
         """The newest published revision."""
         return self._window.revision
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last attempt to write to the disk failed; None when it did not."""
+        return self._trouble
 
     def get(self, key: Key) -> Row | None:
         """The row now. Raises StoreError."""
@@ -234,7 +240,7 @@ class SqliteStore:
         if staged and (to_disk or reserve is not None):
             self._running = stage.published
             try:
-                await self._offloader.run(partial(self._database.commit, to_disk, reserve))
+                await self._commit(to_disk, reserve)
             except StoreError as error:
                 self._running = {}
                 self._given = max(self._given, min(stage.revision, self._reserved))
@@ -245,6 +251,14 @@ class SqliteStore:
         self._publish(stage, to_disk)
         for request in staged:
             request.done.set()
+
+    async def _commit(self, rows: Mapping[Key, Row | None], reserve: int | None) -> None:
+        try:
+            await self._offloader.run(partial(self._database.commit, rows, reserve))
+        except StoreError as error:
+            self._trouble = str(error)
+            raise
+        self._trouble = None
 
     def _next_requests(self) -> Sequence[_Request]:
         requests, operations, size = [], 0, 0
@@ -304,7 +318,7 @@ class SqliteStore:
         if not flushed and reserve is None:
             return
         try:
-            await self._offloader.run(partial(self._database.commit, flushed, reserve))
+            await self._commit(flushed, reserve)
         except StoreError:
             self._dirty = {**flushed, **self._dirty}
             self._flush_at = trio.current_time() + self._flush_s
@@ -336,8 +350,11 @@ async def open_store(
     `offloader` makes one from a name. Raises StoreLocked, StoreCorrupt, StoreError.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = Lock(path.with_name(path.name + ".lock"))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = Lock(path.with_name(path.name + ".lock"))
+    except OSError as error:
+        raise StoreError(f"cannot use {path.parent}: {error.strerror}") from error
     try:
         database, restored = snapshots.open_sound(path, sealer)
         writer = offloader("store-writer")

@@ -138,11 +138,13 @@ async def test_a_full_disk_refuses_writes_whole_and_reading_goes_on(path: Path) 
         assert f"n{written}" not in texts(store)
         assert f"m{written}" not in texts(store)
         assert len(texts(store)) == 1 + 2 * written
+        assert "full" in (store.trouble or "")
         await store.write([put("lease", durability=Durability.MEMORY)])  # needs no disk
         store._database.limit_pages(100_000)
         (row,) = await store.write([put("a", "after")])
         assert row.revision == store.revision
         assert texts(store)["a"] == "after"
+        assert store.trouble is None
     async with opened(path) as store:
         assert texts(store)["a"] == "after"
         assert len(texts(store)) == 1 + 2 * written
@@ -341,3 +343,52 @@ async def test_nobody_else_can_read_what_is_kept(path: Path, autojump_clock: Any
         files = [entry for entry in sorted(path.parent.rglob("*")) if entry.is_file()]
         assert len(files) == 6
         assert {entry.stat().st_mode & 0o077 for entry in files} == {0}
+
+
+async def test_what_a_snapshot_would_not_mend_restores_nothing(
+    path: Path, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(path, snapshot_first_s=1) as store:
+        await store.write([put("a", "old")])
+        await trio.sleep(2)
+        await store.write([put("a", "new")])
+    connect = schema.connect_to_write
+
+    def full(_: Path) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(schema, "connect_to_write", full)
+    with pytest.raises(StoreError, match="full"):
+        async with opened(path):
+            pass
+    monkeypatch.setattr(schema, "connect_to_write", connect)
+    async with opened(path) as store:
+        assert texts(store) == {"a": "new"}
+
+
+async def test_a_restore_that_cannot_be_finished_leaves_the_damaged_file_where_it_is(
+    path: Path, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(path, snapshot_first_s=1) as store:
+        await store.write([put("a", "old")])
+        await trio.sleep(2)
+    damaged = b"not a database at all" * 500
+    overwrite(path, damaged)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(snapshots.shutil, "copyfile", full)
+    with pytest.raises(StoreError, match="No space left"):
+        async with opened(path):
+            pass
+    assert content(path) == damaged
+
+
+async def test_a_directory_that_cannot_be_used_is_said(tmp_path: Path) -> None:
+    overwrite(tmp_path / "file", b"")
+    with pytest.raises(StoreError, match="cannot use"):
+        async with opened(tmp_path / "file" / "state.db"):
+            pass
