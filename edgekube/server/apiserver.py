@@ -92,7 +92,7 @@ class ApiServer:
 
     def _watch_health(self) -> None:
         def store() -> str | None:
-            return None if self.registry.store.revision >= 0 else "no revision"
+            return self.registry.store.trouble
 
         self.health.add("etcd", store)
         watches, store_now = self.registry.watcher, self.registry.store
