@@ -63,8 +63,32 @@ def weight(shares: int) -> int:
     return 1 + (shares - 2) * 9999 // 262142
 
 
-def bound(parent: str, bounds: Mapping[str, int], mount: Path = MOUNT) -> None:
-    """Make a pod's cgroup and write its bounds (as `resources.pod_resources` gives them)."""
+class PodCgroups:
+    """The cgroups of this machine's pods, below `mount`."""
+
+    def __init__(self, mount: Path = MOUNT) -> None:
+        self._mount = mount
+
+    def prepare(self) -> None:
+        """Make what pods' cgroups lie in; a machine where that cannot be done is told, and runs pods all the same."""
+        try:
+            prepare(self._mount)
+        except OSError as error:
+            log.warning("cgroups of pods cannot be prepared: %s", error)
+        if not has_memory(self._mount):
+            log.warning("this kernel has no memory cgroup controller: memory limits of pods are not kept")
+
+    def bound(self, parent: str, bounds: Mapping[str, int]) -> None:
+        """Make a pod's cgroup and write its bounds (as `resources.pod_resources` gives them)."""
+        bound(self._mount, parent, bounds)
+
+    async def remove(self, parent: str) -> None:
+        """Take a pod's cgroup away in every hierarchy; what still has processes in it is left to a later round."""
+        await remove(self._mount, parent)
+
+
+def bound(mount: Path, parent: str, bounds: Mapping[str, int]) -> None:
+    """See PodCgroups."""
     if is_v2(mount):
         directory = mount / parent[1:]
         directory.mkdir(parents=True, exist_ok=True)
@@ -83,8 +107,10 @@ def bound(parent: str, bounds: Mapping[str, int], mount: Path = MOUNT) -> None:
             _write(memory / "memory.limit_in_bytes", str(bounds["memory"]))
 
 
-async def remove(parent: str, mount: Path = MOUNT) -> None:
-    """Take a pod's cgroup away in every hierarchy; what still has processes in it is left to a later round."""
+async def remove(mount: Path, parent: str) -> None:
+    """See PodCgroups."""
+    if not mount.is_dir():
+        return  # a machine without cgroups
     roots = [mount] if is_v2(mount) else [entry for entry in mount.iterdir() if entry.is_dir()]
     for _ in range(REMOVE_ATTEMPTS):
         left = False

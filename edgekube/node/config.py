@@ -38,6 +38,7 @@ class NodeConfig:
     host_resolv_conf: Path = Path("/etc/resolv.conf")
     log_file_limit_bytes: int = LOG_FILE_LIMIT_BYTES
     log_files: int = LOG_FILES_PER_CONTAINER
+    cgroup_mount: Path = Path("/sys/fs/cgroup")
     version: str = "v1.36.0"
 
     @property

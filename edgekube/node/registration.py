@@ -250,6 +250,7 @@ class Registration:
         node.status = await self._look(NodeStatus())
         try:
             self.node = await self._client.create(node_kind.KIND, node)
+            self._reported_at = self._clock.monotonic()
             if not self.node.status.capacity:
                 await self.report(force=True)
         except AlreadyExists:

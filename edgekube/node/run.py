@@ -47,18 +47,21 @@ async def run_node(
     clock: Clock,
     config: NodeConfig,
     *,
+    runtime: Runtime | None = None,
     task_status: trio.TaskStatus[NodeGate] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Be a node until cancelled; hands back its gate when it is registered and its pods are being kept.
 
-    Raises EnvironmentError_ when no container runtime can be had.
+    `runtime` is for tests and simulations; else there is our own, or the one the configuration points at. Raises EnvironmentError_ when no container runtime can be had.
     """
     for directory in (config.root, config.pods_dir, config.logs):
         directory.mkdir(parents=True, exist_ok=True)
     os.chmod(config.pods_dir, 0o750)
     async with trio.open_nursery() as nursery:
-        runtime: Runtime = await nursery.start(_runtime, config)
-        await _run_with(client, clock, config, runtime, nursery, task_status)
+        used: Runtime = runtime or await nursery.start(_runtime, config)
+        if runtime is None and not config.runtime_endpoint:
+            await archives.import_all(used, str(own_containerd(config).socket), config.images_dir, config.root)
+        await _run_with(client, clock, config, used, nursery, task_status)
 
 
 async def _runtime(config: NodeConfig, *, task_status: trio.TaskStatus[Runtime]) -> None:
@@ -161,13 +164,12 @@ async def _run_with(
         host_dns=lambda: _host_dns(config),
         allocatable={name: str(amount) for name, amount in allocatable(config, seen).items()},
         memory_capacity=seen.memory,
-        cgroup_v2=cgroups.is_v2(),
+        cgroup_v2=cgroups.is_v2(config.cgroup_mount),
+        cgroups=cgroups.PodCgroups(config.cgroup_mount),
     )
     manager = Manager(tools, nursery, pods)
     woken.append(manager)
-    _prepare_cgroups()
-    if not config.runtime_endpoint:
-        await archives.import_all(runtime, str(own_containerd(config).socket), config.images_dir, config.root)
+    tools.cgroups.prepare()
     nursery.start_soon(recorder.run)
     nursery.start_soon(manager.keep_going, tools.statuses.run)
     nursery.start_soon(
@@ -192,15 +194,6 @@ async def _run_with(
     manager.start_tasks()
     nursery.start_soon(manager.keep_going, ImageCollector(runtime, clock, config.data_dir).run)
     task_status.started(Gate(manager))
-
-
-def _prepare_cgroups() -> None:
-    try:
-        cgroups.prepare()
-    except OSError as error:
-        log.warning("cgroups of pods cannot be prepared: %s", error)
-    if not cgroups.has_memory():
-        log.warning("this kernel has no memory cgroup controller: memory limits of pods are not kept")
 
 
 def _host_dns(config: NodeConfig) -> Dns:

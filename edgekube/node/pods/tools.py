@@ -10,6 +10,7 @@ from edgekube.clock import Clock
 from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.service import Service
+from edgekube.node.cgroups import PodCgroups
 from edgekube.node.config import NodeConfig
 from edgekube.node.images import ImageKeeper
 from edgekube.node.objects import ReferredObjects
@@ -42,6 +43,7 @@ class Tools:
     allocatable: Mapping[str, str] = field(default_factory=dict)
     memory_capacity: int = 0
     cgroup_v2: bool = False
+    cgroups: PodCgroups = field(default_factory=PodCgroups)
 
     def tell(self, pod: Pod, type_: str, reason: str, message: str, field_path: str = "") -> None:
         """Write an event about a pod (or one of its containers)."""

@@ -19,7 +19,6 @@ from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.podstatus import PodStatus
 from edgekube.kinds.core.volume import Volume
 from edgekube.net.grpc import RpcFailed
-from edgekube.node import cgroups
 from edgekube.node.objects import NotYet, PodObjects
 from edgekube.node.pods import remains, starting
 from edgekube.node.pods.configs import Around, sandbox_config
@@ -350,7 +349,7 @@ class Worker:
                     "Warning", "NetworkNotReady", f"network is not ready: container runtime network not ready: {why}"
                 )
                 return None
-        cgroups.bound(cgroup_parent(pod), pod_resources(pod))
+        tools.cgroups.bound(cgroup_parent(pod), pod_resources(pod))
         try:
             sandbox_id = await tools.runtime.run_sandbox(sandbox)
         except RpcFailed as failed:
@@ -458,7 +457,7 @@ class Worker:
             except OSError as error:
                 log.warning("%s: %s", format_pod(self.pod), error)
                 await trio.sleep(AFTER_TROUBLE_S)
-        await cgroups.remove(cgroup_parent(self.pod))
+        await self.tools.cgroups.remove(cgroup_parent(self.pod))
         while not self._gone.is_set():
             if self.pod.metadata.deletion_timestamp is not None and not self.static:
                 await self.tools.statuses.written(uid)
