@@ -23,6 +23,7 @@ say "Installing what is missing"
 packaging/install-dependencies.sh --venv "$home/venv"
 rm -rf "$home/app.new" && mkdir -p "$home/app.new" && cp -r edgekube "$home/app.new/"
 rm -rf "$home/app" && mv "$home/app.new" "$home/app"
+"$home/venv/bin/python" -m compileall -q "$home/app"
 cat >"$home/edgekube" <<LAUNCHER
 #!/bin/sh
 PYTHONPATH=$home/app exec $home/venv/bin/python -m edgekube "\$@"

@@ -13,7 +13,8 @@ what=${1:-all}
 
 venv=${EDGEKUBE_VENV:-$PWD/.venv}
 packaging/install-dependencies.sh --venv "$venv" --dev $([ "$what" = unit ] && echo --no-runtime) >&2
-export PATH="$venv/bin:$PATH" PYTHONPATH="$PWD" PYTHONDONTWRITEBYTECODE=1
+export PATH="$venv/bin:$PATH" PYTHONPATH="$PWD"
+unset PYTHONDONTWRITEBYTECODE  # servers are started often: compiled modules are kept
 
 case $what in
 unit) exec pytest tests/house tests/unit tests/contract -m "not runtime and not kubectl and not slow" "$@" ;;

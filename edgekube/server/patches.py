@@ -139,7 +139,7 @@ def check_applied(kind: Kind[Any], document: Document, namespace: str, name: str
         raise errors.BadRequest(f"invalid object type: {group}/{version}, Kind={told}")
     meta = document.get("metadata") or {}
     if not isinstance(meta, dict):
-        return
+        raise errors.BadRequest(f"{kind.name} in version {kind.version!r} cannot be handled: metadata is not an object")
     if not meta.get("name"):
         raise errors.BadRequest(
             f"the name of the object ({name} based on URL) was undeterminable: name must be provided"

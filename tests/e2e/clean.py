@@ -54,9 +54,11 @@ def main(data: str) -> None:
     for mount in reversed(mounts):
         subprocess.run(["umount", "-l", mount], check=False, stderr=subprocess.DEVNULL)
     instance = combine({"data_dir": data, "node_name": "x"}, {}).instance
-    subprocess.run(["nft", "delete", "table", "ip", f"edgekube-{instance}"], check=False, stderr=subprocess.DEVNULL)
-    subprocess.run(["ip", "link", "del", f"edge{instance}"], check=False, stderr=subprocess.DEVNULL)
-    subprocess.run(["ip", "addr", "del", "10.143.0.10/32", "dev", "lo"], check=False, stderr=subprocess.DEVNULL)
+    table, bridge = (f"edgekube-{instance}", f"edge{instance}") if instance else ("edgekube", "edgekube0")
+    subprocess.run(["nft", "delete", "table", "ip", table], check=False, stderr=subprocess.DEVNULL)
+    subprocess.run(["ip", "link", "del", bridge], check=False, stderr=subprocess.DEVNULL)
+    for dns in ("10.143.0.10", "10.145.0.10"):
+        subprocess.run(["ip", "addr", "del", f"{dns}/32", "dev", "lo"], check=False, stderr=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def to_yaml(document: Any) -> str:
     import yaml
 
     class Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
-        resolver = yaml.resolver.Resolver()
+        resolver: Any = yaml.resolver.Resolver()
 
     def text(dumper: Any, value: str) -> Any:
         style = "|" if "\n" in value else None

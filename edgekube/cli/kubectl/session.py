@@ -10,6 +10,7 @@ import http.client
 import json
 import os
 import ssl
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -290,7 +291,7 @@ def read_manifests(names: tuple[str, ...], *, recursive: bool = False) -> Iterat
 
 def _texts(name: str, recursive: bool) -> Iterator[tuple[str, str]]:
     if name == "-":
-        yield "STDIN", click.get_text_stream("stdin").read()
+        yield "STDIN", sys.stdin.read()
         return
     path = Path(name)
     if path.is_dir():
