@@ -133,13 +133,16 @@ def schema_of(struct_type: type[msgspec.Struct]) -> Schema:
 
 
 @cache
-def default_filter(subresource: str) -> Filter:
-    """Which fields a write through an endpoint can own: not status on the main one, not spec on status."""
+def default_filter(subresource: str, kind: str = "") -> Filter:
+    """Which fields a write through an endpoint can own: not status on the main one, not spec on status.
+
+    Kinds whose endpoints drop more, or take little, stand in the table; custom resources pass their own filter.
+    """
     if not subresource:
         return excluding(("status",))
-    if subresource == "status":
-        return excluding(("spec",))
-    return _everything
+    if (special := _ENDPOINTS.get((kind, subresource))) is not None:
+        return special()
+    return excluding(("spec",)) if subresource == "status" else _everything
 
 
 def _everything(fields: FieldSet) -> FieldSet:
@@ -161,6 +164,17 @@ def including(*names: tuple[str, ...]) -> Filter:
             single = {name if name == "*" else f"f:{name}": single}
         kept = union(kept, single)
     return lambda fields: only(fields, kept)
+
+
+_CONTAINERS = ("containers", "initContainers")
+_ENDPOINTS: dict[tuple[str, str], Callable[[], Filter]] = {
+    ("Deployment", "status"): lambda: excluding(("spec",), ("metadata", "labels")),
+    ("Pod", "status"): lambda: excluding(("spec",), ("metadata", "deletionTimestamp"), ("metadata", "ownerReferences")),
+    ("Pod", "ephemeralcontainers"): lambda: including(("spec", "ephemeralContainers")),
+    ("Pod", "resize"): lambda: including(
+        *(("spec", name, "*", below) for name in _CONTAINERS for below in ("resources", "resizePolicy"))
+    ),
+}
 
 
 # ------------------------------------------------------------------------------------------------- update
@@ -186,7 +200,7 @@ def track_update(
     if schema.kind in _UNTRACKED:
         return []
     live = before if before is not None else schema.empty
-    owned = owned or default_filter(subresource)
+    owned = owned or default_filter(subresource, schema.kind)
     changes = _changes(live, after, schema, owned)
     recorded = managed_fields(before) or []
     if not any(changes) and not forget and (subresource or (managed_fields(after) or recorded) == recorded):
@@ -265,7 +279,7 @@ def apply(
     fit the schema, Conflict with a cause for each field that another manager owns and `force` does not take.
     """
     _check(applied, api_version, schema)
-    owned = owned or default_filter(subresource)
+    owned = owned or default_filter(subresource, schema.kind)
     base = live if live is not None else schema.empty
     entries = read_entries(managed_fields(live))
     if entries is None:

@@ -393,3 +393,20 @@ def test_raw_extensions_are_owned_as_a_whole() -> None:
         None, revision, manager="m", api_version="apps/v1", now_text=T1, schema=schema_of(ControllerRevision)
     )
     assert entries[0]["fieldsV1"] == {"f:data": {}, "f:revision": {}}
+
+
+def test_an_endpoint_that_takes_little_owns_little() -> None:
+    container = {"name": "c", "image": "i"}
+    before = {"metadata": {"name": "a"}, "spec": {"containers": [container]}, "status": {}}
+    record = track_update(None, before, manager="m0", api_version="v1", now_text=T1, schema=schema_of(Pod))
+    before = applying.with_managed_fields(before, record)
+    after = copy.deepcopy(before)
+    after["metadata"]["labels"] = {"x": "y"}
+    after["spec"]["containers"][0] |= {"image": "j", "resources": {"requests": {"cpu": "1"}}}
+    entries = track_update(
+        before, after, manager="m1", api_version="v1", subresource="resize", now_text=T2, schema=schema_of(Pod)
+    )
+    fields = {entry["manager"]: entry["fieldsV1"] for entry in entries}
+    assert fields["m1"] == {
+        "f:spec": {"f:containers": {'k:{"name":"c"}': {"f:resources": {".": {}, "f:requests": {".": {}, "f:cpu": {}}}}}}
+    }
