@@ -40,6 +40,7 @@ from edgekube.server.auth.jwt import Signer
 from edgekube.server.auth.serviceaccounts import ServiceAccountTokens
 from edgekube.server.auth.token_secrets import keep_token_secrets
 from edgekube.server.context import User
+from edgekube.server.expiry import expire_events
 from edgekube.server.subresources.streaming import connectors
 from edgekube.store.interface import Store
 from edgekube.store.sealing import load_sealer
@@ -168,6 +169,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         _write_kubeconfigs(config, pki, advertised, port)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(certificates.keep_renewed, pki, lambda: names, partial(_reload, tls))
+            nursery.start_soon(expire_events, store, clock)
             loops = running.client("system:apiserver", "kube-controller-manager")
             await nursery.start(keep_aggregated, loops)
             tokens = ServiceAccountTokens(store, Signer(pki.service_account_key), clock)
