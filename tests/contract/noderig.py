@@ -165,7 +165,7 @@ class Rig:
         return pod_kind.KIND.to_dict(pod)
 
     def power_cut(self) -> None:
-        """Kill every shim and what runs under it, and empty the directory of this boot, as a reboot does."""
+        """Kill every shim and what runs under it, and undo its mounts, as a reboot does; what is on the disk stays as it was."""
         state = own_containerd(self.config).state
         for process in Path("/proc").iterdir():
             try:
@@ -177,7 +177,6 @@ class Rig:
                 continue
         for point in mounting.mounts_below(state):
             mounting.unmount(point)
-        shutil.rmtree(state, ignore_errors=True)
 
     async def until_clean(self, *, limit_s: float = 20) -> None:
         """Wait until nothing of any pod is left in the runtime and on the disk."""

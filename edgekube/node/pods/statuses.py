@@ -88,11 +88,14 @@ class StatusWriter:
                     await self._write(wanted)
                 except (ApiError, ConnectionFailed) as error:
                     log.info("status of %s/%s: %s", wanted.namespace, wanted.name, error)
-                    self._news.set()
-                    await trio.sleep(pause_s)
-                    pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                    continue
-                pause_s = PAUSE_AFTER_FAILURE_S
+                    if not _refused(error):
+                        self._news.set()
+                        await trio.sleep(pause_s)
+                        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                        continue
+                    self._told.pop(uid, None)  # the same words would be refused again; the next look tries afresh
+                else:
+                    pause_s = PAUSE_AFTER_FAILURE_S
                 if self._waiting.get(uid) is wanted:
                     del self._waiting[uid]
                     if (settled := self._settled.pop(uid, None)) is not None:
@@ -124,6 +127,11 @@ class StatusWriter:
             except Conflict:
                 live = None
         raise Conflict(f"status of pod {wanted.name!r} keeps changing under us")
+
+
+def _refused(error: ApiError | ConnectionFailed) -> bool:
+    """Whether the server understood and said no, so that others need not wait for it to come back."""
+    return isinstance(error, ApiError) and 400 <= error.code < 500 and error.code not in (408, 409, 429)
 
 
 def merge(live: PodStatus, ours: PodStatus) -> PodStatus:

@@ -28,6 +28,7 @@ from edgekube.node.runtime.cri import Runtime
 from edgekube.node.runtime.packing import PAUSE_IMAGE, pause_image
 
 START_LIMIT_S = 60.0
+LOG_LIMIT_BYTES = 1024 * 1024  # looked at on each start; at level "warn" it grows by a few lines a day
 CAP_SYS_RESOURCE = 24
 SOCKET_PATH_LIMIT = 100  # sun_path holds 108 bytes; containerd appends ".ttrpc"
 
@@ -74,6 +75,8 @@ disabled_plugins = [
   "io.containerd.internal.v1.tracing", "io.containerd.nri.v1.nri",
 ]
 
+[debug]
+  level = "warn"
 [grpc]
   address = "{config.socket}"
 [ttrpc]
@@ -169,6 +172,8 @@ async def keep_containerd(
 
     command = [binary, "--config", str(settings)]
     log = config.root / "containerd.log"
+    if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
+        log.replace(log.with_suffix(".log.1"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: process.keep(command, log=str(log), adopt=left_running, started=started))
         runtime = Runtime(str(config.socket))
