@@ -53,7 +53,7 @@ class FakeGate:
     def __init__(self) -> None:
         self.ran: list[tuple[str, RunOptions]] = []
         self.asked_logs: list[LogOptions] = []
-        self.cancelled = trio.Event()
+        self.cancelled, self.release = trio.Event(), trio.Event()
         self.sizes: list[tuple[int, int]] = []
         self.nursery: trio.Nursery
 
@@ -81,6 +81,10 @@ class FakeGate:
                 await trio.sleep_forever()
             finally:
                 self.cancelled.set()
+        if word == "deaf":
+            await self.release.wait()
+            await channels.finish(SUCCESS)
+            return
         if word == "terminal":
             assert channels.resizes is not None
             async for size in channels.resizes:

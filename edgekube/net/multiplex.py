@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 READ_BYTES = 32 * 1024
 INBOX_PIECES = 8  # of at most READ_BYTES each, per stream
+MAX_UNSENT_BYTES = 1024 * 1024  # of answers to a peer that does not read them
 MAX_STREAMS = 1024  # open at once on one connection
 
 
@@ -139,6 +140,7 @@ class Session:
         self._transport = transport
         self._streams: dict[int, MultiplexedStream] = {}
         self._sending = trio.Lock()
+        self._to_answer = trio.Event()
 
     async def open(self, headers: spdy.Headers) -> MultiplexedStream:
         """Open a stream and wait until the peer accepts it. Raises BrokenResourceError when it does not."""
@@ -157,18 +159,34 @@ class Session:
             if data:
                 await self._transport.send_all(data)
 
+    async def run(self) -> None:
+        """Read until the peer leaves. Never waits for the peer to read: it may be waiting for us to."""
+        async with beside(self._answer):
+            await self._read()
+
+    async def _answer(self) -> None:
+        """Send what reading makes us say (replies, pings, resets) whenever the connection takes it."""
+        try:
+            while True:
+                await self._to_answer.wait()
+                self._to_answer = trio.Event()
+                await self.flush()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass  # reading finds out as well
+
     def forget_if_over(self, stream: MultiplexedStream) -> None:
         """Drop a stream that neither side will use again."""
         if stream.broken or (stream.ended and stream.peer_ended):
             self._streams.pop(stream.stream_id, None)
 
-    async def read(self) -> None:
-        """Take what arrives until the peer leaves."""
+    async def _read(self) -> None:
         try:
             while not self.gone.is_set() and (data := await self._transport.receive_some(READ_BYTES)):
                 for event in self.connection.receive(bytes(data)):
                     await self._take(event)
-                await self.flush()
+                if self.connection.outgoing_bytes > MAX_UNSENT_BYTES:
+                    raise ProtocolError("the peer talks and does not listen")
+                self._to_answer.set()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         except ProtocolError as error:
@@ -217,5 +235,5 @@ class Session:
 async def multiplexing(transport: trio.abc.Stream, *, client: bool) -> AsyncIterator[Session]:
     """A session over the transport while the block runs. Does not close the transport."""
     session = Session(transport, client=client)
-    async with beside(session.read):
+    async with beside(session.run):
         yield session

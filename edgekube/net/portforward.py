@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import trio
@@ -152,10 +153,11 @@ class _Forwarder:
         inboxes = [Inbox() for _ in ports]
 
         async def read() -> None:
-            async for channel, data in incoming(messages, protocol):
-                index, is_error = divmod(channel, 2)
-                if not is_error and index < len(inboxes):
-                    await inboxes[index].put(data)
+            async with aclosing(incoming(messages, protocol)) as arriving:
+                async for channel, data in arriving:
+                    index, is_error = divmod(channel, 2)
+                    if not is_error and index < len(inboxes):
+                        await inboxes[index].put(data)
             serving.cancel()
 
         async def forward(index: int) -> None:

@@ -13,8 +13,8 @@ import binascii
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import trio
@@ -34,8 +34,9 @@ STREAMS_S = 30.0  # for a SPDY client to open its streams
 LINGER_S = 3.0  # for a client to take the last words and hang up
 MESSAGE_BYTES = 32 * 1024
 MAX_BASE64_BYTES = 1024 * 1024
+SIGN_OF_LIFE_S = 10.0  # kubectl gives up on a WebSocket after 60 s without one
 END_OF_STDIN = (streams.CLOSE, b"\0")
-RESIZES = 16  # kept for a slow terminal; past it the reader waits
+RESIZES = 16  # kept for a slow terminal; past it they are dropped
 
 
 class ClientChannels(ABC):
@@ -254,16 +255,35 @@ class _WebSocketChannels(ClientChannels):
 
     async def read(self) -> None:
         """Take what the client sends until it leaves."""
-        async for channel, data in incoming(self._messages, self.protocol):
-            if channel == streams.STDIN and self.inbox is not None:
-                await self.inbox.put(data)
-            elif channel == streams.RESIZE and self.resizes is not None:
-                for size in self._resize_reader.feed(data):
-                    await self._resize_in.send(size)
-            elif (channel, data[:1]) == END_OF_STDIN and self.protocol.half_close and self.inbox is not None:
-                self.inbox.end()
+        async with aclosing(incoming(self._messages, self.protocol)) as arriving:
+            async for channel, data in arriving:
+                if channel == streams.STDIN and self.inbox is not None:
+                    await self._deliver(self.inbox, data)
+                elif channel == streams.RESIZE and self.resizes is not None:
+                    self._pass_sizes_on(data)
+                elif (channel, data[:1]) == END_OF_STDIN and self.protocol.half_close and self.inbox is not None:
+                    self.inbox.end()
         if self.inbox is not None:
             self.inbox.end()
+
+    async def _deliver(self, inbox: Inbox, data: bytes) -> None:
+        """Put stdin where the command reads it. While it does not, pings go unread too: let the client know we are there."""
+        while True:
+            with trio.move_on_after(SIGN_OF_LIFE_S) as waiting:
+                await inbox.put(data)
+            if not waiting.cancelled_caught:
+                return
+            try:
+                await self._messages.pong()
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                return  # the next read finds out
+
+    def _pass_sizes_on(self, data: bytes) -> None:
+        for size in self._resize_reader.feed(data):
+            try:
+                self._resize_in.send_nowait(size)
+            except trio.WouldBlock:
+                pass  # nobody looks at sizes: do not hold up stdin for them
 
     async def _finish(self, words: bytes) -> None:
         if words:
@@ -271,7 +291,7 @@ class _WebSocketChannels(ClientChannels):
         await self._messages.close()
 
 
-async def incoming(messages: MessageStream, protocol: ChannelProtocol) -> AsyncIterator[tuple[int, bytes]]:
+async def incoming(messages: MessageStream, protocol: ChannelProtocol) -> AsyncGenerator[tuple[int, bytes], None]:
     """(channel, bytes) as a client sends them; a long message comes in pieces. Ends when the client leaves."""
     channel = -1
     whole = b""

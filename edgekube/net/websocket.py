@@ -41,7 +41,8 @@ class MessageStream:
                         self._over = True
                         break
                     self._pieces.append(event)
-                await self._flush()
+                if not self._sending.locked():  # whoever sends takes our answers along; never wait for it here
+                    await self._flush()
             except ProtocolError:
                 self._socket.close(1002)
                 self._over = True
@@ -56,6 +57,12 @@ class MessageStream:
         self._socket.message(data, text=text)
         await self._flush()
 
+    async def pong(self) -> None:
+        """A sign of life for a peer whose pings we cannot read just now. Raises BrokenResourceError."""
+        if not self._sending.locked():
+            self._socket.pong()
+            await self._flush()
+
     async def close(self, code: int = 1000) -> None:
         """Say goodbye."""
         self._socket.close(code)
@@ -63,8 +70,7 @@ class MessageStream:
 
     async def _flush(self) -> None:
         async with self._sending:
-            data = self._socket.take_outgoing()
-            if data:
+            while data := self._socket.take_outgoing():
                 await self._transport.send_all(data)
 
 

@@ -230,6 +230,11 @@ class SpdyConnection:
         """Accept no further streams."""
         self._say(_GOAWAY, 0, self._last_peer_id.to_bytes(4, "big") + bytes(4))
 
+    @property
+    def outgoing_bytes(self) -> int:
+        """How much waits to be sent."""
+        return len(self._outgoing)
+
     def take_outgoing(self) -> bytes:
         """What is to be sent now."""
         taken, self._outgoing = bytes(self._outgoing), bytearray()

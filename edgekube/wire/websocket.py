@@ -106,6 +106,11 @@ class WebSocket:
         if not self.closed:
             self._outgoing += self._connection.send(Ping())
 
+    def pong(self) -> None:
+        """A sign of life nobody asked for (RFC 6455, 5.5.3)."""
+        if not self.closed:
+            self._outgoing += self._connection.send(Pong())
+
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Say goodbye; nothing can be said after it."""
         if not self.closed:

@@ -8,6 +8,7 @@ import trio.testing
 
 from edgekube.net import multiplex
 from edgekube.net.multiplex import Inbox, multiplexing
+from edgekube.wire import spdy
 
 
 async def whole(stream: trio.abc.ReceiveStream) -> bytes:
@@ -94,3 +95,36 @@ async def test_what_a_block_raises_beside_a_session_comes_out_bare() -> None:
     with pytest.raises(KeyError):
         async with multiplexing(left, client=True):
             raise KeyError
+
+
+async def test_what_arrives_is_read_while_the_peer_does_not_read() -> None:
+    left, right = trio.testing.lockstep_stream_pair()  # sends only what is received at once: a full connection
+    async with multiplexing(left, client=True) as client:
+        peer = spdy.SpdyConnection(client=False)
+        stream: list[multiplex.MultiplexedStream] = []
+
+        async def use() -> None:
+            stream.append(await client.open({"name": "stdin"}))
+            await stream[0].send_all(b"unread" * 10_000)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(use)
+            [opened] = peer.receive(await right.receive_some())
+            assert isinstance(opened, spdy.Opened)
+            peer.reply(1)
+            await right.send_all(peer.take_outgoing())
+            await trio.testing.wait_all_tasks_blocked()  # the sender is stuck now, holding the connection
+            peer.data(1, b"the last word", ended=True)
+            await right.send_all(peer.take_outgoing())
+            assert await stream[0].receive_some() == b"the last word"
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_peer_that_only_talks_is_left() -> None:
+    left, right = trio.testing.lockstep_stream_pair()
+    async with multiplexing(right, client=False) as server:
+        ping = b"\x80\x03\x00\x06\x00\x00\x00\x04\x00\x00\x00\x07"
+        with trio.fail_after(5):
+            while not server.gone.is_set():
+                with trio.move_on_after(0.1):
+                    await left.send_all(ping * 2000)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from edgekube import errors
+from edgekube.net import remotecommand
 from edgekube.net.listener import serving
 from edgekube.net.multiplex import multiplexing
 from edgekube.net.nodegate import RunOptions
@@ -187,6 +189,48 @@ async def test_a_terminal_hears_of_its_size() -> None:
         assert server.gate.sizes == [(101, 33)]
         assert last[0] == 3
         assert not server.gate.ran[0][1].stderr
+
+
+@pytest.mark.parametrize("version", ["v5.channel.k8s.io", "SPDY"])
+async def test_a_command_deaf_to_its_input_still_has_the_last_word(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remotecommand, "SIGN_OF_LIFE_S", 0.02)
+    signs = trio.Event()
+    answer = MessageStream.pong
+
+    async def counted(messages: MessageStream) -> None:
+        await answer(messages)
+        signs.set()
+
+    monkeypatch.setattr(MessageStream, "pong", counted)
+    target = f"{POD}/exec?command=deaf&stdin=1&stdout=1"
+    async with fake_server() as (server, port), trio.open_nursery() as nursery:
+        if version == "SPDY":
+            options = RunOptions(command=("deaf",), stdin=True, stdout=True)
+            async with remote_streams(f"http://127.0.0.1:{port}{target}", options) as remote:
+                assert remote.stdin is not None
+                nursery.start_soon(pour, remote.stdin.send_all)
+                await trio.testing.wait_all_tasks_blocked(0.1)
+                server.gate.release.set()
+                assert (await remote.status())["status"] == "Success"
+        else:
+            async with web_socket(port, target, version) as (_, messages):
+                nursery.start_soon(pour, lambda data: messages.send(b"\0" + data))
+                await signs.wait()
+                server.gate.release.set()
+                got = [message async for message in whole_messages(messages)]
+                assert json.loads(got[-1][1:])["status"] == "Success"
+        nursery.cancel_scope.cancel()
+
+
+async def pour(send: Callable[[bytes], Awaitable[None]]) -> None:
+    """More than all buffers on the way hold."""
+    try:
+        for _ in range(1000):
+            await send(b"x" * 32_000)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass
 
 
 async def test_an_error_of_the_node_is_the_final_status() -> None:
