@@ -130,8 +130,12 @@ class _Driven:
         item = after if after is not None else before
         assert item is not None
         previous = before if after is not None else None
-        for key in watch.keys(self._surroundings.caches, item, previous):
-            self._queue.add(key)
+        try:
+            for key in watch.keys(self._surroundings.caches, item, previous):
+                self._queue.add(key)
+        except Exception as error:  # our mistake; the cache and its other listeners must not suffer from it
+            log.exception("%s: a change of %s was lost", self._controller.name, watch.kind.plural)
+            self._surroundings.troubles.report(self._controller.name, f"{type(error).__name__}: {error}")
 
     async def run(self) -> None:
         """Work for ever, beginning with everything there is."""

@@ -5,6 +5,7 @@ Lives here: which kinds are followed, how narrowly, and who is told of changes. 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -14,8 +15,13 @@ from edgekube.api.kind import Kind
 from edgekube.api.meta import Object
 from edgekube.client.follow import Cache, Index, OnChange, follow
 from edgekube.client.interface import Client
+from edgekube.reconcile.pace import Pace
 
 T = TypeVar("T", bound=Object)
+
+AGAIN = Pace(first_s=1.0, longest_s=60.0)
+
+log = logging.getLogger("edgekube.caches")
 
 
 class SharedCaches:
@@ -64,15 +70,22 @@ class SharedCaches:
 
     async def _start(self, nursery: trio.Nursery, key: tuple[str, str], cache: Cache[Any]) -> None:
         async def keep(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-            await follow(
-                self._client,
-                self._kinds[key],
-                cache,
-                namespace=self._narrow[key].get("namespace", ""),
-                labels=self._narrow[key].get("labels", ""),
-                fields=self._narrow[key].get("fields", ""),
-                chance=self._chance,
-                task_status=task_status,
-            )
+            narrow, failures = self._narrow[key], 0
+            while True:  # what `follow` itself cannot wait out is our mistake; one kind must not take the others down
+                try:
+                    await follow(
+                        self._client,
+                        self._kinds[key],
+                        cache,
+                        namespace=narrow.get("namespace", ""),
+                        labels=narrow.get("labels", ""),
+                        fields=narrow.get("fields", ""),
+                        chance=self._chance,
+                        task_status=trio.TASK_STATUS_IGNORED if cache.synced else task_status,
+                    )
+                except Exception:
+                    failures += 1
+                    log.exception("following %s failed", self._kinds[key].plural)
+                    await trio.sleep(AGAIN.pause(failures))
 
         await nursery.start(keep)

@@ -207,6 +207,10 @@ class Collector:
             except (ApiError, ConnectionFailed) as error:
                 log.info("%s: %s", uid, error)
                 self.queue.retry(uid)
+            except Exception as error:  # our mistake; the other objects must not suffer from it
+                log.exception("%s could not be judged", uid)
+                self.queue.retry(uid)
+                self._near.troubles.report(NAME, f"{uid}: {type(error).__name__}: {error}")
             else:
                 self.queue.settle(uid)
 

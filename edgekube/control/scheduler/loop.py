@@ -23,7 +23,7 @@ from edgekube.control.scheduler.decide import Chosen, Refused
 from edgekube.control.scheduler.rules.catalog import RULES
 from edgekube.control.scheduler.rules.volumebinding import SELECTED_NODE, claim_names, volume_for, waits_for_node
 from edgekube.control.scheduler.scores.catalog import SCORES
-from edgekube.control.scheduler.snapshot import Snapshot, Summaries, node_info
+from edgekube.control.scheduler.snapshot import NodeInfo, Snapshot, Summaries, node_info
 from edgekube.control.scheduler.waiting import Waiting
 from edgekube.errors import ApiError, ConnectionFailed, NotFound
 from edgekube.kinds.core import namespace as namespace_kind
@@ -66,6 +66,8 @@ class Scheduler:
         self._waiting = Waiting()
         self._assumed: dict[str, Pod] = {}  # uid -> the pod as it will be once its binding is seen
         self._summaries = Summaries()
+        self._infos: dict[str, NodeInfo] = {}  # of nodes nothing happened on since they were made
+        self._troubled: set[Key] = set()
         self._changed = trio.Event()
         self._wakes: dict[str, frozenset[str]] = {
             plural: frozenset(rule.name for rule in RULES if plural in rule.wakes)
@@ -79,6 +81,7 @@ class Scheduler:
     async def run(self) -> None:
         """Place pods for ever."""
         self._assumed.clear()
+        self._infos.clear()
         self._waiting = Waiting()
         for pod in self._caches.of(pod_kind.KIND).list():
             self._on_pod(None, pod)
@@ -106,6 +109,9 @@ class Scheduler:
         pod = after if after is not None else before
         assert pod is not None
         key = Key(pod.metadata.namespace, pod.metadata.name)
+        for state in (before, after, self._assumed.get(pod.metadata.uid)):
+            if state is not None:
+                self._infos.pop(state.spec.node_name, None)
         if after is None:
             self._summaries.forget(pod)
             self._assumed.pop(pod.metadata.uid, None)
@@ -121,6 +127,8 @@ class Scheduler:
         self._wake()
 
     def _on_cluster(self, plural: str, before: Any, after: Any) -> None:
+        if plural == "nodes":
+            self._infos.pop((before or after).metadata.name, None)
         if plural == "nodes" and before is not None and after is not None and not _changes_node(before, after):
             return
         self._waiting.wake(self._wakes.get(plural, frozenset()), trio.current_time())
@@ -135,7 +143,11 @@ class Scheduler:
         infos = []
         for node in self._caches.of(node_kind.KIND).list():
             name = node.metadata.name
-            infos.append(node_info(node, [*cache.by("node", name), *on_node.get(name, ())], self._summaries))
+            info = self._infos.get(name)
+            if info is None:
+                info = node_info(node, [*cache.by("node", name), *on_node.get(name, ())], self._summaries)
+                self._infos[name] = info
+            infos.append(info)
         namespaces = self._caches.of(namespace_kind.KIND).list()
         claims = self._caches.of(claim_kind.KIND).list()
         return Snapshot(
@@ -164,12 +176,22 @@ class Scheduler:
         except (ApiError, ConnectionFailed) as error:
             log.info("%s/%s: %s", key.namespace, key.name, error)
             self._waiting.failed(key, trio.current_time())
+        except Exception as error:  # our mistake; the other pods must not suffer from it
+            log.exception("%s/%s could not be placed", key.namespace, key.name)
+            self._waiting.failed(key, trio.current_time())
+            self._troubled.add(key)
+            self._near.troubles.report(NAME, f"{key.namespace}/{key.name}: {type(error).__name__}: {error}")
+        else:
+            if key in self._troubled:
+                self._troubled.discard(key)
+                self._near.troubles.report(NAME, None)
         finally:
             limit.release_on_behalf_of(key)
             self._wake()
 
     async def _bind(self, key: Key, pod: Pod, made: Chosen) -> None:
         uid = pod.metadata.uid
+        self._infos.pop(made.node, None)
         self._assumed[uid] = msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, node_name=made.node))
         binding = {
             "apiVersion": "v1",
@@ -181,6 +203,7 @@ class Scheduler:
             await self._near.client.call("POST", path_of(pod_kind.KIND, key.namespace, key.name, "binding"), binding)
         except (ApiError, ConnectionFailed) as error:
             self._assumed.pop(uid, None)
+            self._infos.pop(made.node, None)
             self._waiting.failed(key, trio.current_time())
             if not isinstance(error, NotFound):
                 self._tell(pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
