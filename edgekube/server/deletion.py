@@ -227,6 +227,15 @@ class Deleter:
         wanted = options.preconditions
         if wanted is None:
             return
+        if kind.resource == "/namespaces":
+            for member, asked, actual in (
+                ("UID", wanted.uid, meta.uid),
+                ("ResourceVersion", wanted.resource_version, str(present)),
+            ):
+                if asked is not None and asked != actual:
+                    why = f"{member} in precondition: {asked}, {member} in object meta: {actual}"
+                    raise answers.conflict(kind, meta.name, f"Precondition failed: {why}")
+            return
         if wanted.uid is not None and wanted.uid != meta.uid:
             raise answers.precondition_failed(
                 kind,

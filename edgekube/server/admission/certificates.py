@@ -22,6 +22,7 @@ GROUP = "certificates.k8s.io"
 RESOURCE = f"{GROUP}/certificatesigningrequests"
 APPROVED, DENIED, FAILED = "Approved", "Denied", "Failed"
 KNOWN = (APPROVED, DENIED, FAILED)
+LEGACY_SIGNER = "kubernetes.io/legacy-unknown"
 CLIENT_SIGNER, MASTERS = "kubernetes.io/kube-apiserver-client", "system:masters"
 CERTIFICATE_MARK = b"-----BEGIN CERTIFICATE-----"
 
@@ -68,7 +69,13 @@ class CertificateRequests(Step):
 
         Permission is asked before rules, so that nobody learns from them about what they may not change.
         """
-        if review.resource != RESOURCE or review.operation != UPDATE or not review.subresource:
+        if review.resource != RESOURCE:
+            return
+        if review.operation == CREATE and review.item.spec.signer_name == LEGACY_SIGNER:
+            words = "the legacy signerName is not allowed via this API version"
+            broken = [rules.invalid("spec.signerName", LEGACY_SIGNER, words)]
+            raise answers.invalid(review.kind, review.name, broken)
+        if review.operation != UPDATE or not review.subresource:
             return
         if review.subresource == "approval":
             self._may(review, "approve")

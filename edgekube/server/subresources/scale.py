@@ -88,6 +88,9 @@ class Scale:
         async def transform(live: Stored[Any] | None) -> Document:
             assert live is not None
             now = view(live.item)
+            now["spec"] = {
+                "replicas": live.item.spec.replicas or 0
+            }  # upstream's patches see a zero, its readers do not
             if media == patches.JSON_PATCH:
                 changed = patching.json_patch(now, patch)
             elif media == patches.MERGE_PATCH:
