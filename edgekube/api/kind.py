@@ -110,7 +110,9 @@ class Kind(Generic[T]):
     default: Callable[[T], None] = nothing  # fill defaults in place (fresh object, never a cached one)
     prepare_create: Callable[[T], None] = nothing  # in place; e.g. drop what users may not set
     prepare_update: Callable[[T, T], None] = nothing  # (new, old): in place on new
-    prepare_status: Callable[[T, T], None] = nothing  # (new, old) of a status write, after everything but status was reset
+    prepare_status: Callable[[T, T], None] = (
+        nothing  # (new, old) of a status write, after everything but status was reset
+    )
     rules: Callable[[T], list[FieldError]] = field(default=lambda _: [])
     update_rules: Callable[[T, T], list[FieldError]] = field(default=lambda _new, _old: [])
     status_rules: Callable[[T, T], list[FieldError]] = field(default=lambda _new, _old: [])

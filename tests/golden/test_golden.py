@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,22 +20,19 @@ from tests.support import GOLDEN, Server, api_server
 pytestmark = pytest.mark.slow
 
 FLOORS: dict[str, int] = {
-    "01-discovery": 0,
-    "02-defaulting": 0,
-    "03-validation": 0,
-    "04-patch": 0,
-    "05-update": 0,
-    "06-listwatch": 0,
-    "07-tables": 0,
-    "08-fieldvalidation": 0,
-    "09-subresources": 0,
-    "10-auth": 0,
-    "11-crds": 0,
-    "12-admission": 0,
-    "13-openapi": 0,
-    "14-controllers": 0,
-    "15-kubectl": 0,
+    "01-discovery": 49,
+    "02-defaulting": 80,
+    "03-validation": 200,
+    "04-patch": 84,
+    "05-update": 55,
+    "06-listwatch": 32,
+    "07-tables": 83,
+    "08-fieldvalidation": 36,
+    "13-openapi": 47,
 }
+#: Areas of the corpus that wait for what is not built yet (custom resources, webhooks, policies, autoscaling): left out whole,
+#: because their cases poll for minutes for what cannot come. Each moves up into FLOORS with the part that serves it.
+LATER = ("09-subresources", "10-auth", "11-crds", "12-admission", "14-controllers", "15-kubectl")
 
 if not (GOLDEN / "golden.py").exists():
     pytest.skip("../shared/golden is not beside this clone: recorded API cases are left out", allow_module_level=True)
@@ -53,12 +49,11 @@ def _report(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     """One replay of everything; its JSON report. The table of areas is printed for whoever reads the log."""
     ca, certificate, key = server.credentials()
     target = Path(tmp_path_factory.mktemp("report")) / "golden.json"
-    kubectl = shutil.which("kubectl")
     done = subprocess.run(
         [
             sys.executable, str(GOLDEN / "golden.py"), "replay", "--server", server.url,
             "--ca", str(ca), "--cert", str(certificate), "--key", str(key), "--jobs", "2", "--json", str(target),
-            *(["--kubectl", kubectl] if kubectl else []), str(GOLDEN / "corpus"),
+            *(word for area in FLOORS for word in ("--area", area)), str(GOLDEN / "corpus"),
         ],
         capture_output=True, text=True, timeout=1500, check=False, env={**os.environ, "GOLDEN_SLOW": "2"},
     )  # fmt: skip
@@ -70,10 +65,7 @@ def _report(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.mark.parametrize("area", sorted(FLOORS))
 def test_area(report: dict[str, Any], area: str) -> None:
-    found = report["areas"].get(area)
-    if found is None:
-        assert area == "15-kubectl", "only the kubectl area may be left out, where there is no kubectl"
-        pytest.skip("no kubectl on this machine")
+    found = report["areas"][area]
     failed = [case["name"] for case in report["cases"] if case["area"] == area and not case["pass"]]
     assert found["pass"] >= FLOORS[area], f"{area}: {found['pass']}/{found['total']}; failing: {', '.join(failed)}"
 
@@ -81,3 +73,7 @@ def test_area(report: dict[str, Any], area: str) -> None:
 def test_the_server_never_answered_with_an_internal_error(report: dict[str, Any], server: Server) -> None:
     assert report["total"] > 0
     assert "Traceback" not in server.log.read_text()
+
+
+def test_every_area_of_the_corpus_is_either_replayed_or_named_as_later() -> None:
+    assert {path.name for path in (GOLDEN / "corpus").iterdir() if path.is_dir()} == {*FLOORS, *LATER}

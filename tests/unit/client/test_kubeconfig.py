@@ -76,7 +76,10 @@ def test_files_named_inside_are_relative_to_the_file(tmp_path: Path) -> None:
         ("a: [", "not valid YAML"),
         ("- a", "not a mapping"),
         ("apiVersion: v1", "no current-context"),
-        (render(ACCESS).replace("current-context: default", "current-context: absent"), 'context "absent" does not exist'),
+        (
+            render(ACCESS).replace("current-context: default", "current-context: absent"),
+            'context "absent" does not exist',
+        ),
         (render(ACCESS).replace("cluster: default", "cluster: absent"), 'cluster "absent" does not exist'),
         (render(Access(server="https://h")).replace("user: {}", "user: {exec: {command: x}}"), "plugins"),
         (
