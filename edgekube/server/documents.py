@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import logging
+import platform
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ from edgekube.server.registry import KindTable
 from edgekube.server.resources import Answer
 
 GIT_VERSION = "v1.36.0+edgekube"
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "armv6l": "arm"}  # Go's names
 VERSION = {
     "major": "1",
     "minor": "36",
@@ -43,7 +45,7 @@ VERSION = {
     "buildDate": "1970-01-01T00:00:00Z",
     "goVersion": "go0.0.0",
     "compiler": "cpython",
-    "platform": "linux/amd64",
+    "platform": f"linux/{ARCHITECTURES.get(platform.machine(), platform.machine())}",
 }
 HEALTH = ("healthz", "livez", "readyz")
 PROTO_V2 = "application/com.github.proto-openapi.spec.v2"
