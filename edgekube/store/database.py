@@ -13,15 +13,16 @@ from typing import Any
 
 from edgekube.errors import StoreCorrupt, StoreError
 from edgekube.store import codec, schema
-from edgekube.store.interface import Key, Row
+from edgekube.store.interface import Key, Row, path_of
 
 UPSERT = (
-    "INSERT INTO objects (resource, namespace, name, revision, encoding, value) VALUES (?, ?, ?, ?, ?, ?)"
-    " ON CONFLICT (resource, namespace, name)"
+    "INSERT INTO objects (resource, path, revision, encoding, value) VALUES (?, ?, ?, ?, ?)"
+    " ON CONFLICT (resource, path)"
     " DO UPDATE SET revision = excluded.revision, encoding = excluded.encoding, value = excluded.value"
 )
-DELETE = "DELETE FROM objects WHERE resource = ? AND namespace = ? AND name = ?"
-GET = "SELECT revision, encoding, value FROM objects WHERE resource = ? AND namespace = ? AND name = ?"
+DELETE = "DELETE FROM objects WHERE resource = ? AND path = ?"
+GET = "SELECT revision, encoding, value FROM objects WHERE resource = ? AND path = ?"
+HAS = "SELECT 1 FROM objects WHERE resource = ? AND path = ?"
 
 
 class Database:
@@ -60,7 +61,7 @@ class Database:
     def get(self, key: Key) -> Row | None:
         """One row. Raises StoreError."""
         try:
-            found = self._reader.execute(GET, key).fetchone()
+            found = self._reader.execute(GET, (key.resource, path_of(key))).fetchone()
         except sqlite3.Error as error:
             raise StoreError(f"cannot read {'/'.join(key)}: {error}") from error
         if found is None:
@@ -78,12 +79,13 @@ class Database:
     ) -> list[Row]:
         """Rows in order; those that `known` has at the same revision are not unpacked again. Raises StoreError."""
         where, values = _range(resource, namespace, after)
-        query = f"SELECT namespace, name, revision, encoding, value FROM objects WHERE {where} ORDER BY namespace, name"
+        query = f"SELECT path, revision, encoding, value FROM objects WHERE {where} ORDER BY path"
         if limit is not None:
             query, values = query + " LIMIT ?", [*values, limit]
         rows, sealer, unpack = [], self._sealer, codec.unpack
-        for namespace_, name, revision, encoding, value in self._fetch(query, values):
-            key = Key(resource, namespace_, name)
+        for path, revision, encoding, value in self._fetch(query, values):
+            place, _, name = path.partition("/")
+            key = Key(resource, place, name)
             if encoding:
                 row = known.get(key)
                 if row is None or row[1] != revision:
@@ -101,13 +103,17 @@ class Database:
 
     def has(self, key: Key) -> bool:
         """Whether the file has a row, without reading it."""
-        return bool(self._fetch("SELECT 1 FROM objects WHERE resource = ? AND namespace = ? AND name = ?", list(key)))
+        return bool(self._fetch(HAS, (key.resource, path_of(key))))
 
     def commit(self, rows: Mapping[Key, Row | None], reserve: int | None) -> None:
         """Put and remove (None) rows and move the reservation, in one fsynced transaction. Raises StoreError: nothing done."""
         sealer = self._sealer
-        packed = [(*key, row.revision, *codec.pack(key, row.value, sealer)) for key, row in rows.items() if row]
-        removed = [key for key, row in rows.items() if row is None]
+        packed = [
+            (key.resource, path_of(key), row.revision, *codec.pack(key, row.value, sealer))
+            for key, row in rows.items()
+            if row is not None
+        ]
+        removed = [(key.resource, path_of(key)) for key, row in rows.items() if row is None]
         writer = self._writer
         try:
             if reserve is not None:
@@ -167,7 +173,10 @@ class Database:
 def _range(resource: str, namespace: str | None, after: tuple[str, str] | None) -> tuple[str, list[object]]:
     where, values = "resource = ?", [resource]
     if namespace is not None:
-        where, values = where + " AND namespace = ?", [*values, namespace]
+        where, values = (
+            where + " AND path >= ? AND path < ?",
+            [*values, f"{namespace}/", f"{namespace}0"],
+        )  # 0 follows /
     if after is not None:
-        where, values = where + " AND (namespace, name) > (?, ?)", [*values, *after]
+        where, values = where + " AND path > ?", [*values, "/".join(after)]
     return where, list(values)

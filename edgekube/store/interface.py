@@ -20,6 +20,11 @@ class Key(NamedTuple):
     name: str
 
 
+def path_of(key: Key) -> str:
+    """Where a row stands among those of its resource: lists are in the order of this text, by code point."""
+    return f"{key[1]}/{key[2]}"
+
+
 class Row(NamedTuple):
     """One stored object: complete JSON bytes (metadata.resourceVersion included) as of `revision`."""
 
@@ -76,7 +81,7 @@ class Change(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """Rows in (namespace, name) order as of `revision`. `after` continues the listing where `limit` cut it, else None."""
+    """Rows in the order of `path_of` their keys (etcd's), as of `revision`. `after` continues the listing where `limit` cut it, else None."""
 
     rows: Sequence[Row]
     revision: int

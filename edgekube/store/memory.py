@@ -61,11 +61,11 @@ class MemoryStore:
         if at is not None:
             over = overlay.within(self._window.since(at, resource), namespace, after)
             revision = at
-        rows = sorted(
-            row for key, row in self._rows.get(resource, {}).items() if namespace is None or key.namespace == namespace
-        )
+        found = self._rows.get(resource, {}).items()
+        rows = [row for key, row in found if namespace is None or key.namespace == namespace]
+        rows.sort(key=overlay.place_of)
         if after is not None:
-            rows = rows[bisect_right(rows, after, key=lambda row: (row.key.namespace, row.key.name)) :]
+            rows = rows[bisect_right(rows, "/".join(after), key=overlay.place_of) :]
 
         def total() -> int:
             hidden = sum(row.key in over for row in rows)

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from edgekube.store.interface import Key, Listing, Row
+from edgekube.store.interface import Key, Listing, Row, path_of
 
 SHORT_ROWS = 4
 SHORT_LISTS = 64  # per resource
 _NOTHING: Mapping[str | None, Sequence[Row]] = {}
 
 Below = Callable[[int | None], Sequence[Row]]  # rows in order, at most so many (None: all)
+
+
+def place_of(row: Row) -> str:
+    """A row's place in the order of lists."""
+    return path_of(row.key)
 
 
 class Overlay:
@@ -74,10 +79,11 @@ def within(
     over: Mapping[Key, Row | None], namespace: str | None, after: tuple[str, str] | None
 ) -> dict[Key, Row | None]:
     """The part of an overlay that a listing's range covers."""
+    beyond = None if after is None else "/".join(after)
     return {
         key: row
         for key, row in over.items()
-        if (namespace is None or key.namespace == namespace) and (after is None or key[1:] > after)
+        if (namespace is None or key.namespace == namespace) and (beyond is None or path_of(key) > beyond)
     }
 
 
@@ -97,8 +103,8 @@ def merge(
         # At most len(over) of the rows fetched can be hidden, so this many are enough to fill a page and know of one more.
         fetched = below(None if limit is None else limit + len(over) + 1)
         kept = [row for row in fetched if row.key not in over]
-        kept += sorted(row for row in over.values() if row is not None)
-        kept.sort()
+        kept += [row for row in over.values() if row is not None]
+        kept.sort(key=place_of)
         rows = kept
     else:
         rows = below(None if limit is None else limit + 1)

@@ -28,7 +28,22 @@ def _first_shape(connection: sqlite3.Connection) -> None:
     connection.execute("INSERT INTO numbers VALUES ('reserved_revision', 0)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_shape,)
+def _one_path(connection: sqlite3.Connection) -> None:
+    # Lists come in the order of "<namespace>/<name>", which differs from that of the pair where one namespace begins another.
+    connection.execute("DROP INDEX objects_by_key")
+    connection.execute("ALTER TABLE objects RENAME TO old_objects")
+    connection.execute(
+        "CREATE TABLE objects (id INTEGER PRIMARY KEY, resource TEXT NOT NULL, path TEXT NOT NULL,"
+        " revision INTEGER NOT NULL, encoding INTEGER NOT NULL, value BLOB NOT NULL)"
+    )
+    connection.execute(
+        "INSERT INTO objects SELECT id, resource, namespace || '/' || name, revision, encoding, value FROM old_objects"
+    )
+    connection.execute("DROP TABLE old_objects")
+    connection.execute("CREATE UNIQUE INDEX objects_by_path ON objects (resource, path)")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_shape, _one_path)
 
 
 def connect_to_write(path: Path) -> sqlite3.Connection:

@@ -152,6 +152,19 @@ async def test_lists_are_ordered_scoped_and_merged_over_durabilities(store: Stor
     assert names(store.list("/nodes").rows) == ["other"]
 
 
+@DURABILITIES
+async def test_rows_are_in_the_order_of_their_paths(store: Store, durability: Durability) -> None:
+    for namespace in ("team", "team-2", "a", "team2", ""):
+        await store.write([put(name, namespace=namespace, durability=durability) for name in ("b", "a", "a-1", "a.b")])
+    places = [f"{row.key.namespace}/{row.key.name}" for row in store.list(PODS).rows]
+    assert places == sorted(places)
+    assert places.index("team-2/a") < places.index("team/a") < places.index("team2/a")
+    page = store.list(PODS, limit=9)
+    assert [*page.rows, *store.list(PODS, after=page.after).rows] == list(store.list(PODS).rows)
+    for namespace in ("team", "", "a"):
+        assert names(store.list(PODS, namespace).rows) == ["a", "a-1", "a.b", "b"]
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 5, 11, 12, 13])
 async def test_pages_join_up_to_the_whole(store: Store, limit: int) -> None:
     kinds = list(Durability)

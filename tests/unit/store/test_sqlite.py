@@ -57,7 +57,7 @@ def stamps(path: Path) -> list[int]:
 
 def on_disk(path: Path) -> dict[str, int]:
     with sqlite3.connect(path) as connection:
-        found = dict(connection.execute("SELECT name, revision FROM objects").fetchall())
+        found = dict(connection.execute("SELECT substr(path, 9), revision FROM objects").fetchall())
     connection.close()
     return found
 
@@ -208,7 +208,7 @@ async def test_secrets_are_unreadable_on_disk_and_bound_to_their_row(path: Path,
         assert row is not None
         assert b"hunter2" in row.value
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE objects SET name = 'other'")
+        connection.execute("UPDATE objects SET path = 'default/other'")
     connection.close()
     async with opened(path, sealer=sealer) as store:
         with pytest.raises(StoreError):
@@ -392,3 +392,17 @@ async def test_a_directory_that_cannot_be_used_is_said(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot use"):
         async with opened(tmp_path / "file" / "state.db"):
             pass
+
+
+async def test_a_file_of_the_first_shape_is_brought_up_to_date(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        schema.MIGRATIONS[0](connection)
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("INSERT INTO objects VALUES (1, '/pods', 'default', 'a', 7, 0, ?)", (b"7 old",))
+        connection.execute("UPDATE numbers SET value = 9")
+    connection.close()
+    async with opened(path) as store:
+        assert texts(store) == {"a": "old"}
+        assert store.revision == 9
+        (row,) = await store.write([put("a", "new", 7)])
+        assert row.revision == 10
