@@ -13,18 +13,23 @@ from typing import Any
 
 from edgekube.kinds.core.pod import Pod
 from edgekube.node.pods.fields import expand
+from edgekube.node.pods.marks import (
+    HASH,
+    MESSAGE_FILE,
+    MESSAGE_PATH,
+    MESSAGE_POLICY,
+    POD_GRACE,
+    RESOURCES,
+    RESTART_COUNT,
+    resources_text,
+)
 from edgekube.node.pods.names import Dns, kernel_hostname
-from edgekube.node.pods.plan import HASH, container_hash
+from edgekube.node.pods.plan import container_hash
 from edgekube.node.pods.resources import cgroup_parent
 from edgekube.node.pods.security import sandbox_security
 from edgekube.node.pods.seen import AnyContainer, regular
 from edgekube.node.runtime.cri import CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID
 
-RESTART_COUNT = "io.kubernetes.container.restartCount"
-MESSAGE_PATH = "io.kubernetes.container.terminationMessagePath"
-MESSAGE_POLICY = "io.kubernetes.container.terminationMessagePolicy"
-POD_GRACE = "io.kubernetes.pod.terminationGracePeriod"
-MESSAGE_FILE = "edgekube.io/termination-log"  # where the last words lie on the node
 PROTOCOLS = {"TCP": 0, "UDP": 1, "SCTP": 2}
 
 
@@ -118,6 +123,7 @@ def container_config(
             MESSAGE_PATH: container.termination_message_path,
             MESSAGE_POLICY: container.termination_message_policy,
             MESSAGE_FILE: message_file,
+            RESOURCES: resources_text(container),
             POD_GRACE: str(pod.spec.termination_grace_period_seconds or 0),
         },
         "log_path": log_path(container.name, restart_count),

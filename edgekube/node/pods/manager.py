@@ -20,7 +20,7 @@ from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core.pod import Pod
 from edgekube.net.grpc import RpcFailed
 from edgekube.node.logs import rotate
-from edgekube.node.pods.configs import POD_GRACE
+from edgekube.node.pods.marks import POD_GRACE
 from edgekube.node.pods.seen import format_pod
 from edgekube.node.pods.static import CONFIG_HASH, CONFIG_MIRROR, StaticPods, is_mirror, make_mirror
 from edgekube.node.pods.stopping import DEFAULT_GRACE_S

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from edgekube.net.grpc import RpcFailed
 from edgekube.node.logs import last_lines
-from edgekube.node.pods.configs import MESSAGE_FILE, MESSAGE_POLICY
+from edgekube.node.pods.marks import MESSAGE_FILE, MESSAGE_POLICY
 from edgekube.node.pods.mounts import TERMINATION_LOG_LIMIT_BYTES
 from edgekube.node.pods.seen import Health, SandboxSeen, Seen
 from edgekube.node.runtime.cri import ContainerBrief, ContainerDetail, Runtime

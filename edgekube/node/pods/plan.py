@@ -13,11 +13,10 @@ from enum import Enum
 
 from edgekube.kinds.core.container import Container
 from edgekube.kinds.core.pod import Pod
+from edgekube.node.pods.marks import HASH, RESOURCES, resources_text
 from edgekube.node.pods.restarts import BackOffs, go_duration, should_restart, waiting_s
 from edgekube.node.pods.seen import AnyContainer, Seen, format_pod, is_sidecar, regular
 from edgekube.node.runtime.cri import ContainerDetail
-
-HASH = "io.kubernetes.container.hash"
 
 
 class Sort(Enum):
@@ -49,8 +48,16 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Resize:
+    """Give a running container other bounds."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class PodPlan:
-    """In this order: kill the pod's sandboxes, kill containers, make a sandbox, start containers.
+    """In this order: kill the pod's sandboxes, kill containers, resize containers, make a sandbox, start containers.
 
     `held` names containers in back-off: (reason, message) to show; `look_again_s` says when the first may start.
     """
@@ -59,6 +66,7 @@ class PodPlan:
     create_sandbox: bool = False
     attempt: int = 0
     kill: tuple[Kill, ...] = ()
+    resize: tuple[Resize, ...] = ()
     start: tuple[Start, ...] = ()
     held: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     look_again_s: float | None = None
@@ -66,7 +74,7 @@ class PodPlan:
     @property
     def idle(self) -> bool:
         """Whether nothing is to be done."""
-        return not (self.kill_pod or self.create_sandbox or self.kill or self.start)
+        return not (self.kill_pod or self.create_sandbox or self.kill or self.resize or self.start)
 
 
 def container_hash(container: AnyContainer) -> str:
@@ -120,6 +128,13 @@ def _wants_start(pod: Pod, container: Container, latest: ContainerDetail | None)
     return should_restart(pod, container, latest.exit_code)
 
 
+def _restart_to_resize(container: AnyContainer, given: str) -> bool:
+    """Whether one of the amounts that differ may only change with a restart."""
+    wanted, had = set(resources_text(container).split()), set(given.split())
+    differing = {word.partition("=")[0].partition(".")[2] for word in wanted ^ had}
+    return any(p.resource_name in differing and p.restart_policy == "RestartContainer" for p in container.resize_policy)
+
+
 class _Draft:
     """A plan being written down, for a pod whose sandbox stays."""
 
@@ -127,6 +142,7 @@ class _Draft:
         self.pod, self.seen, self.back_offs, self.now = pod, seen, back_offs, now
         self.kill_pod = False
         self.kill: list[Kill] = []
+        self.resize: list[Resize] = []
         self.start: list[Start] = []
         self.held: dict[str, tuple[str, str]] = {}
         self.look_again_s: float | None = None
@@ -135,7 +151,13 @@ class _Draft:
     def done(self) -> PodPlan:
         if self.kill_pod:
             return PodPlan(kill_pod=True)
-        return PodPlan(kill=tuple(self.kill), start=tuple(self.start), held=self.held, look_again_s=self.look_again_s)
+        return PodPlan(
+            kill=tuple(self.kill),
+            resize=tuple(self.resize),
+            start=tuple(self.start),
+            held=self.held,
+            look_again_s=self.look_again_s,
+        )
 
     def begin(self, container: AnyContainer, sort: Sort, latest: ContainerDetail | None) -> None:
         """Start now, or note that the back-off is not over."""
@@ -167,9 +189,18 @@ class _Draft:
             message, probe = f"Container {container.name} failed liveness probe", container.liveness_probe
         elif health.started is False:
             message, probe = f"Container {container.name} failed startup probe", container.startup_probe
+        elif self._resized(container, found) and _restart_to_resize(container, self._given(found)):
+            message = f"Container {container.name} resize requires restart"
         else:
             return None
         return Kill(found.id, container.name, message, probe.termination_grace_period_seconds if probe else None)
+
+    def _given(self, found: ContainerDetail) -> str:
+        return self.seen.given.get(found.id, found.annotations.get(RESOURCES, ""))
+
+    def _resized(self, container: AnyContainer, found: ContainerDetail) -> bool:
+        """Whether a running container has other bounds than it should; one that was not made by us is left alone."""
+        return RESOURCES in found.annotations and self._given(found) != resources_text(container)
 
     def _replace(self, fault: Kill, *, again: bool) -> None:
         message = f"{fault.message}, will be restarted" if again else fault.message
@@ -199,6 +230,8 @@ class _Draft:
         if fault := self._fault(container, found):
             self._replace(fault, again=True)
             return False
+        if self._resized(container, found):
+            self.resize.append(Resize(found.id, container.name))
         return container.startup_probe is None or self.seen.verdict(found).started is True
 
     def _step(self, container: Container, found: ContainerDetail | None) -> bool:
@@ -236,8 +269,14 @@ class _Draft:
             found = self.seen.active(container.name)
             if found is not None and found.state == "RUNNING":
                 if fault := self._fault(container, found):
-                    again = should_restart(self.pod, container, 1) or "definition changed" in fault.message
+                    again = (
+                        should_restart(self.pod, container, 1)
+                        or "definition changed" in fault.message
+                        or "resize" in fault.message
+                    )
                     self._replace(fault, again=again)
+                elif self._resized(container, found):
+                    self.resize.append(Resize(found.id, container.name))
                 self.kept += 1
                 continue
             if found is None:

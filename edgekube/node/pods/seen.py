@@ -41,6 +41,7 @@ class Seen:
     containers: tuple[ContainerDetail, ...] = ()
     health: Mapping[str, Health] = field(default_factory=dict)
     owed: frozenset[str] = frozenset()  # containers we stopped ourselves in order to start them again
+    given: Mapping[str, str] = field(default_factory=dict)  # container id -> resources it was given since it was made
 
     def latest(self, name: str) -> ContainerDetail | None:
         """The newest container of this name."""

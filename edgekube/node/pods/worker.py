@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from dataclasses import replace as refreshed
 from pathlib import Path
 
 import trio
-from msgspec.structs import replace
+from msgspec.structs import replace as restruct
 
 from edgekube.api.meta import parse_time
 from edgekube.errors import ApiError, ConnectionFailed
@@ -27,6 +28,7 @@ from edgekube.node.pods.lifecycle import Happening, Stage, move
 from edgekube.node.pods.names import dns_for
 from edgekube.node.pods.observing import Observer
 from edgekube.node.pods.plan import PodPlan, Sort, Start, plan
+from edgekube.node.pods.resizing import resize
 from edgekube.node.pods.resources import cgroup_parent, pod_resources
 from edgekube.node.pods.restarts import BackOff, next_back_off
 from edgekube.node.pods.seen import AnyContainer, Seen, find_container, format_pod
@@ -57,6 +59,7 @@ class Memory:
     troubles: dict[str, tuple[str, str]] = field(default_factory=dict)
     owed: set[str] = field(default_factory=set)
     unstarted: set[str] = field(default_factory=set)
+    given: dict[str, str] = field(default_factory=dict)
     told_back_off: dict[str, float] = field(default_factory=dict)
     volume_pause_s: float = FIRST_VOLUME_PAUSE_S
     outcome: tuple[str, str] | None = None
@@ -216,7 +219,7 @@ class Worker:
             self.memory.owed &= {detail.id for detail in seen.containers}
             self.memory.unstarted &= running
             # Verdicts of containers first watched just now belong into this very look.
-            seen = Seen(seen.sandboxes, seen.containers, dict(self._watching.health), seen.owed)
+            seen = refreshed(seen, health=dict(self._watching.health), given=dict(self.memory.given))
         self.seen = seen
         return seen
 
@@ -238,7 +241,7 @@ class Worker:
         )
         own = [condition for condition in self.last.conditions if condition.type in OWN_CONDITIONS]
         others = [condition for condition in self.pod.status.conditions if condition.type not in OWN_CONDITIONS]
-        status = make_status(self.pod, self.seen, replace(self.last, conditions=own + others), around)
+        status = make_status(self.pod, self.seen, restruct(self.last, conditions=own + others), around)
         self.last = status
         shown = self.mirror if self.static else self.pod
         if shown is not None:
@@ -300,7 +303,7 @@ class Worker:
 
     def _with_status(self) -> Pod:
         """The pod with the status as we know it, which may be newer than what the API showed us."""
-        return replace(self.pod, status=self.last)
+        return restruct(self.pod, status=self.last)
 
     # ---- acting
 
@@ -317,6 +320,8 @@ class Worker:
                 self.memory.owed.add(kill.container_id)
             grace_s = grace_of(pod) if kill.grace_s is None else kill.grace_s
             await stop_container(tools, pod, detail, ip, grace_s, kill.message)
+        for change in decided.resize:
+            self.memory.given[change.container_id] = await resize(tools, self._with_status(), change)
         sandbox = sandbox_config(pod, decided.attempt, self._around())
         sandbox_id = seen.sandbox.id if seen.sandbox else ""
         if decided.create_sandbox:

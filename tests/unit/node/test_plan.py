@@ -134,3 +134,21 @@ def test_container_restart_rules_go_before_the_pods_policy() -> None:
 def test_durations_read_as_gos() -> None:
     assert [go_duration(s) for s in (10, 80, 300, 3661)] == ["10s", "1m20s", "5m0s", "1h1m1s"]
     assert SECOND == 10**9
+
+
+def resized(policy: list[dict[str, str]] | None = None) -> tuple[Any, Seen]:
+    pod = make_pod({**APP, "resources": {"limits": {"cpu": "2", "memory": "1Gi"}}, "resizePolicy": policy or []})
+    was = "limits.cpu=1 limits.memory=1Gi requests.cpu=1 requests.memory=1Gi"
+    return pod, seeing(detail("app", annotations={"edgekube.io/resources": was}))
+
+
+def test_a_resize_changes_a_running_container_unless_it_needs_a_restart() -> None:
+    pod, seen = resized()
+    assert [change.name for change in plan(pod, seen, {}, 0).resize] == ["app"]
+    restart = {"resourceName": "cpu", "restartPolicy": "RestartContainer"}
+    pod, seen = resized([restart])
+    made = plan(pod, seen, {}, 0)
+    assert words(made) == "kill app again"
+    assert made.kill[0].message == "Container app resize requires restart, will be restarted"
+    other, seen = resized([{**restart, "resourceName": "memory"}])
+    assert plan(other, seen, {}, 0).resize
