@@ -24,6 +24,15 @@ AGAIN = Pace(first_s=1.0, longest_s=60.0)
 log = logging.getLogger("edgekube.caches")
 
 
+class SlimCache(Cache[T]):
+    """A cache of objects without `managedFields`, often half of an object. A write that leaves them out keeps them as stored."""
+
+    def put(self, item: T) -> None:
+        """Take in a freshly decoded object (nobody else has it yet)."""
+        item.metadata.managed_fields = []
+        super().put(item)
+
+
 class SharedCaches:
     """Say what is wanted (`want`, `listen`) first, then `run`; `of` gives a kind's cache at any time."""
 
@@ -39,7 +48,7 @@ class SharedCaches:
         key = (kind.group, kind.plural)
         cache = self._caches.get(key)
         if cache is None:
-            cache = self._caches[key] = Cache()
+            cache = self._caches[key] = SlimCache()
             self._kinds[key] = kind
             self._narrow[key] = narrow
         for name, index in (indices or {}).items():
