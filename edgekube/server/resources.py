@@ -16,7 +16,7 @@ import msgspec
 from edgekube import errors
 from edgekube.api import decoding, discovery
 from edgekube.api.kind import ENCODER, Kind
-from edgekube.api.meta import DeleteOptions, format_time
+from edgekube.api.meta import DeleteOptions
 from edgekube.net.exchange import Exchange, Request
 from edgekube.server import answers, bodies, negotiation, options, patches
 from edgekube.server.bodies import JSON, PROTOBUF, YAML, Document
@@ -140,7 +140,7 @@ class Resources:
         return negotiation.negotiate(request.header("accept"), kind, shapes=True, watching=watching)
 
     def _now(self) -> str:
-        return format_time(self.registry.clock.now())
+        return self.registry.writer.now()
 
     @staticmethod
     def include(request: Request) -> str:
@@ -264,7 +264,7 @@ class _EventWriter:
                 return self._resources.registry.frames.frame(self._kind, event)
             value = event.value
         else:
-            now = format_time(self._resources.registry.clock.now())
+            now = self._resources.registry.writer.now()
             value = negotiation.shaped(self._kind, self._form, event.value, self._include, now, heads=self._heads)
             self._heads = False
         return self._framed(event.type, value)

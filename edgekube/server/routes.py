@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import logging
 import zlib
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -54,11 +56,12 @@ class Routes:
         self._authenticator, self.authorizer = authenticator, authorizer
         self._impersonation = Impersonation(authorizer, forbidden)
         self._reading = self._writing = 0
+        self._audit, self._numbers = clock.uid()[:24], count(1)  # audit ids are uuids of this process, counted
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request, whatever it is."""
         request, began = exchange.request, self._clock.monotonic()
-        headers = [("Audit-Id", self._clock.uid()), ("Cache-Control", "no-cache, private")]
+        headers = [("Audit-Id", f"{self._audit}{next(self._numbers):012x}"), ("Cache-Control", "no-cache, private")]
         asked = paths.parse(request)
         code = 500
         try:
@@ -92,8 +95,11 @@ class Routes:
     async def _identified(self, exchange: Exchange, asked: Asked, headers: list[tuple[str, str]]) -> int:
         request = exchange.request
         user = await self._authenticator.authenticate(request)
-        user = self._impersonation.act_as(request, attributes_of(user, asked, request))
-        self.authorize(user, asked, request)
+        attributes = attributes_of(user, asked, request)
+        if any(name.startswith("impersonate-") for name, _ in request.headers):
+            user = self._impersonation.act_as(request, attributes)
+            attributes = replace(attributes, user=user)
+        self.authorize(attributes)
         if not asked.is_resource:
             return await self._send(exchange, await self._document(exchange, asked), headers)
         if not self._resources.registry.kinds.has_version(asked.group, asked.version):
@@ -116,9 +122,8 @@ class Routes:
     async def _document(self, exchange: Exchange, asked: Asked) -> Answer:
         return await self._documents.answer(exchange.request, asked.path)
 
-    def authorize(self, user: User, asked: Asked, request: Request) -> None:
+    def authorize(self, attributes: Attributes) -> None:
         """Raises Forbidden in upstream's words."""
-        attributes = attributes_of(user, asked, request)
         reason = self.authorizer.refuse(attributes)
         if reason is not None:
             raise forbidden(attributes, reason)
@@ -126,7 +131,7 @@ class Routes:
     async def call(self, user: User, request: Request, body: bytes) -> dict[str, Any]:
         """A request from inside this process: authorised as any other, answered as a document."""
         asked = paths.parse(request)
-        self.authorize(user, asked, request)
+        self.authorize(attributes_of(user, asked, request))
         if not asked.is_resource:
             answer = await self._documents.answer(request, asked.path)
         else:

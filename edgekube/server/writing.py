@@ -67,10 +67,15 @@ class Writer:
 
     def __init__(self, store: Store, lister: Lister, admission: Chain, clock: Clock) -> None:
         self._store, self._lister, self._admission, self._clock = store, lister, admission, clock
+        self._second = clock.now().replace(microsecond=0)
+        self._second_text = format_time(self._second)
 
     def now(self) -> Time:
-        """The moment, as it is written into objects."""
-        return format_time(self._clock.now())
+        """The moment, as it is written into objects. Its text is made once a second."""
+        moment = self._clock.now().replace(microsecond=0)
+        if moment != self._second:
+            self._second, self._second_text = moment, format_time(moment)
+        return self._second_text
 
     # Creating
 

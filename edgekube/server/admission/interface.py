@@ -71,24 +71,31 @@ class Chain:
     """All steps in their order."""
 
     def __init__(self, steps: Sequence[Step], cluster: Cluster) -> None:
-        self._steps, self._cluster = tuple(steps), cluster
+        self._cluster = cluster
+
+        def taking(part: str) -> tuple[Step, ...]:
+            return tuple(step for step in steps if getattr(type(step), part) is not getattr(Step, part))
+
+        # most steps have one part; asking the others for nothing would cost every write
+        self._mutating, self._preparing = taking("mutate"), taking("prepare")
+        self._validating, self._settling = taking("validate"), taking("settle")
 
     async def mutate(self, review: Review) -> None:
         """First half: changes."""
-        for step in self._steps:
+        for step in self._mutating:
             await step.mutate(review, self._cluster)
 
     async def prepare(self, review: Review) -> None:
         """What the server gives."""
-        for step in self._steps:
+        for step in self._preparing:
             await step.prepare(review, self._cluster)
 
     async def validate(self, review: Review) -> None:
         """Second half: refusals."""
-        for step in self._steps:
+        for step in self._validating:
             await step.validate(review, self._cluster)
 
     async def settle(self, review: Review, *, stored: bool) -> None:
         """How it ended."""
-        for step in self._steps:
+        for step in self._settling:
             await step.settle(review, self._cluster, stored=stored)
