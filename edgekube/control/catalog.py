@@ -23,6 +23,7 @@ CONTROLLERS = (
     "namespace",
     "nodehealth",
     "nodeipam",
+    "nodettl",
     "podgc",
     "replicaset",
     "replicationcontroller",

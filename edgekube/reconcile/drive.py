@@ -333,7 +333,10 @@ async def drive(controller: Controller[Any], keys: KeyQueue[Key], hands: Hands, 
             troubled.add(key)
             troubles.report(controller.name, f"{key.namespace}/{key.name}: {type(error).__name__}: {error}")
         else:
-            if outcome.error is not None:
+            if outcome.error is not None and is_namespace_going(outcome.error):
+                log.debug("%s/%s: %s", key.namespace, key.name, outcome.error)
+                keys.settle(key)  # nothing more can be made there, and what is there goes
+            elif outcome.error is not None:
                 log.info("%s/%s: %s", key.namespace, key.name, outcome.error)
                 keys.retry(key)
             else:
@@ -349,6 +352,11 @@ async def _decide(controller: Controller[Any], key: Key, hands: Hands) -> Plan |
     if seen is not None and controller.inquire is not None:
         seen = await controller.inquire(hands.client, seen)
     return controller.reconcile(seen) if seen is not None else None
+
+
+def is_namespace_going(error: ApiError) -> bool:
+    """Whether something was refused because its namespace is being deleted."""
+    return any(cause.reason == "NamespaceTerminating" for cause in error.causes)
 
 
 def own_key(_: Caches, item: Object, __: Object | None = None) -> Iterable[Key]:

@@ -44,6 +44,11 @@ async def test_each_node_gets_a_range_of_its_own(autojump_clock: Any, cluster: A
 
     assert await cluster.until(ranged) == ["10.42.0.0/24", "10.42.1.0/24", "10.42.2.0/24"]
 
+    async def annotated() -> Any:
+        return (await cluster.get("nodes", "a")).metadata.annotations
+
+    assert await cluster.until(annotated) == {"node.alpha.kubernetes.io/ttl": "0"}
+
 
 async def test_a_silent_node_becomes_unknown_and_its_pods_leave(autojump_clock: Any, cluster: Any) -> None:
     for name in ("quiet", "well"):
