@@ -10,6 +10,7 @@ from edgekube.clock import Clock
 from edgekube.server.admission.interface import Step
 from edgekube.server.auth.authentication import Authentication, CertificateUsers, TokenHook
 from edgekube.server.auth.authorization import Authorization
+from edgekube.server.auth.bootstrap_tokens import BootstrapTokens
 from edgekube.server.auth.escalation import EscalationStep
 from edgekube.server.auth.jwt import Signer
 from edgekube.server.auth.node import open_node_authorizer
@@ -52,7 +53,7 @@ async def open_auth(
             certificates=CertificateUsers(client_ca),
             service_accounts=tokens,
             static_tokens=static_tokens,
-            hooks=tuple(hooks),
+            hooks=(BootstrapTokens(store, clock), *hooks),
         )
         authorization = Authorization(nodes, rbac)
         reviews = Reviews(authentication, authorization, rbac, tokens, clock)

@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 import trio
 
-from edgekube.app.pki import LEAF_DAYS, RENEW_DAYS, Pki, Subject, ensure_server, open_pki, serving_names
+from edgekube.app.pki import (
+    CHECK_S,
+    LEAF_DAYS,
+    RENEW_DAYS,
+    Pki,
+    Subject,
+    ensure_server,
+    keep_renewed,
+    open_pki,
+    serving_names,
+)
 from edgekube.clock import SeededClock
 from edgekube.net.tls import ServerTls
 
@@ -122,3 +132,24 @@ def test_a_request_is_signed_with_its_subject(made: Path) -> None:
     certificate.verify_directly_issued_by(
         x509.load_pem_x509_certificate(again(made).certificate("client-ca").read_bytes())
     )
+
+
+async def test_what_comes_due_while_the_server_runs_is_issued_again(tmp_path: Path, autojump_clock: object) -> None:
+    clock = SeededClock()
+    pki, renewed, names = open_pki(tmp_path, clock), [], list(NAMES)
+    ensure_server(pki, names)
+
+    async def changed() -> None:
+        renewed.append(clock.now())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_renewed, pki, lambda: names, changed)
+        await trio.sleep(10 * CHECK_S)
+        assert not renewed
+        clock.jump(timedelta(days=LEAF_DAYS - 1).total_seconds())
+        await trio.sleep(2 * CHECK_S)
+        assert len(renewed) == 1
+        names.append("another.example")
+        await trio.sleep(2 * CHECK_S)
+        assert len(renewed) == 2
+        nursery.cancel_scope.cancel()

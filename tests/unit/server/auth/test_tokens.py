@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from datetime import timedelta
 from typing import Any
@@ -13,9 +14,10 @@ from edgekube.clock import SeededClock
 from edgekube.errors import BadRequest, Conflict, Invalid, NotFound, Unauthorized
 from edgekube.net.exchange import Request
 from edgekube.server.auth.authentication import Authentication, administrator
+from edgekube.server.auth.bootstrap_tokens import BootstrapTokens
 from edgekube.server.auth.jwt import BadToken, Signer
 from edgekube.server.auth.serviceaccounts import ISSUER, Rejected, ServiceAccountTokens, split_username
-from edgekube.server.context import ANONYMOUS
+from edgekube.server.context import ANONYMOUS, User
 from edgekube.store.interface import Key, Put, Remove
 from edgekube.store.memory import MemoryStore
 
@@ -194,3 +196,36 @@ def test_account_user_names_are_split() -> None:
     assert split_username("system:serviceaccount:ns:robot") == ("ns", "robot")
     for other in ("jane", "system:serviceaccount:ns", "system:serviceaccount:ns:", "system:serviceaccount:a:b:c"):
         assert split_username(other) is None
+
+
+async def test_a_bootstrap_token_is_believed_while_its_secret_says_so(store: MemoryStore, clock: SeededClock) -> None:
+    hook = BootstrapTokens(store, clock)
+
+    async def keep(**data: str) -> None:
+        whole = {
+            "token-id": "abcdef",
+            "token-secret": "0123456789abcdef",
+            "usage-bootstrap-authentication": "true",
+            "auth-extra-groups": "system:bootstrappers:edge",
+        } | {name.replace("_", "-"): value for name, value in data.items()}
+        encoded = {name: base64.b64encode(value.encode()).decode() for name, value in whole.items()}
+        kind = "bootstrap.kubernetes.io/token"
+        await put(store, "/secrets", "kube-system", "bootstrap-token-abcdef", "u", type=kind, data=encoded)
+
+    assert await hook("abcdef.0123456789abcdef") is None
+    await keep()
+    user = await hook("abcdef.0123456789abcdef")
+    assert user == User("system:bootstrap:abcdef", ("system:bootstrappers", "system:bootstrappers:edge"))
+    for wrong in ("abcdef.0123456789abcdeF", "abcdef.0123456789abcdee", "abcdeg.0123456789abcdef", "abcdef"):
+        assert await hook(wrong) is None
+    await keep(expiration=format_time(clock.now() + timedelta(minutes=1)))
+    assert await hook("abcdef.0123456789abcdef") is not None
+    clock.jump(61)
+    assert await hook("abcdef.0123456789abcdef") is None
+    for bad in (
+        {"usage_bootstrap_authentication": "false"},
+        {"auth_extra_groups": "system:masters"},
+        {"expiration": "soon"},
+    ):
+        await keep(**bad)
+        assert await hook("abcdef.0123456789abcdef") is None
