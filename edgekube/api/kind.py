@@ -116,6 +116,8 @@ class Kind(Generic[T]):
     rules: Callable[[T], list[FieldError]] = field(default=lambda _: [])
     update_rules: Callable[[T, T], list[FieldError]] = field(default=lambda _new, _old: [])
     status_rules: Callable[[T, T], list[FieldError]] = field(default=lambda _new, _old: [])
+    # (new, old) of a write to another subresource, besides `rules`; by its name
+    subresource_rules: Mapping[str, Callable[[T, T], list[FieldError]]] = field(default_factory=dict)
     warnings: Callable[[T, T | None], list[str]] = field(default=lambda _new, _old: [])
     columns: tuple[Column, ...] = ()  # the Name column included; empty: the default Name and Created At
     row_conditions: Callable[[T], list[dict[str, str]]] = field(default=lambda _: [])  # `conditions` of a table row

@@ -214,9 +214,10 @@ class Writer:
         raise answers.conflict(kind, target.name)
 
     async def _create_at(self, target: Target, document: Document, context: Context, *, tracked: bool) -> Stored[Any]:
-        meta = document.get("metadata") or {}
+        meta = document.get("metadata")
+        meta = meta if isinstance(meta, dict) else {}
         self._check_name(meta.get("name") or "", target)
-        if isinstance(meta, dict) and meta.get("resourceVersion"):
+        if meta.get("resourceVersion"):
             if meta["resourceVersion"] != "0":
                 raise answers.not_found(target.kind, target.name)
             document = document | {"metadata": meta | {"resourceVersion": ""}}
@@ -340,7 +341,8 @@ class Writer:
         if review.subresource == "finalize":
             return finalizer_errors("spec.finalizers", item.spec.finalizers)
         if review.subresource:
-            return kind.rules(item)
+            own = kind.subresource_rules.get(review.subresource)
+            return kind.rules(item) + (own(item, old) if own else [])
         return kind.rules(item) + kind.update_rules(item, old)
 
     async def _replace(

@@ -36,6 +36,10 @@ KIND = Kind(
     rules=pod_rules.pod,
     update_rules=pod_update_rules.update,
     status_rules=pod_update_rules.status,
+    subresource_rules={
+        "ephemeralcontainers": pod_update_rules.ephemeral_containers,
+        "resize": pod_update_rules.resize,
+    },
     warnings=pod_warnings.pod,
     grace_s=pod_strategy.grace_s,
     selectable={
