@@ -215,7 +215,11 @@ class Runtime:
 
     async def stop_sandbox(self, sandbox_id: str) -> None:
         """Stop everything in a sandbox and give its network back. Repeatable."""
-        await self._run("StopPodSandbox", pod_sandbox_id=sandbox_id)
+        try:
+            await self._run("StopPodSandbox", pod_sandbox_id=sandbox_id)
+        except RpcFailed as failed:
+            if failed.code != "NOT_FOUND":  # what is not there is stopped
+                raise
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
         """Forget a stopped sandbox and its containers. Repeatable."""
