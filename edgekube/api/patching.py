@@ -101,17 +101,28 @@ def _as_object(patch: Any, prefix: str) -> dict[str, Any]:
 
 
 def merge_patch(document: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
-    """RFC 7386: members of `patch` replace or (objects) merge into those of `document`; null removes."""
+    """RFC 7386: members of `patch` replace or (objects) merge into those of `document`; null removes.
+
+    As upstream's library has it, objects inside of a list lose their nulls too, unless the list takes an object's place.
+    """
     merged = dict(document)
     for name, value in patch.items():
+        here = merged.get(name)
         if value is None:
             merged.pop(name, None)
         elif isinstance(value, dict):
-            here = merged.get(name)
             merged[name] = merge_patch(here if isinstance(here, dict) else {}, value)
         else:
-            merged[name] = value
+            merged[name] = value if isinstance(here, dict) else _without_nulls(value)
     return merged
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return value
 
 
 # ------------------------------------------------------------------------------------------------- JSON Patch
@@ -131,7 +142,8 @@ def json_patch(document: dict[str, Any], operations: list[dict[str, Any]]) -> di
 
 
 def _tokens(path: Any) -> list[str]:
-    if not isinstance(path, str) or (path and path[0] != "/"):
+    """The steps of a pointer. What stands before the first slash is not looked at, as in upstream's library."""
+    if not isinstance(path, str) or (path and "/" not in path):
         raise ValueError(path)
     return [token.replace("~1", "/").replace("~0", "~") for token in path.split("/")[1:]]
 
@@ -205,8 +217,7 @@ def _replace(document: Any, operation: dict[str, Any]) -> Any:
         if isinstance(container, list):
             container[_position(token, len(container))] = value
         else:
-            container[token]  # raises for what is not there: only present members can be replaced
-            container[token] = value
+            container[token] = value  # also where nothing was: upstream's library does not look
 
     tokens = _tokens(operation["path"])
     return _edit(document, tokens, change) if tokens else value
@@ -218,7 +229,10 @@ def _move(document: Any, operation: dict[str, Any]) -> Any:
 
 
 def _copy(document: Any, operation: dict[str, Any]) -> Any:
-    return _put(document, _tokens(operation["path"]), _look(document, _tokens(operation["from"])))
+    source = _tokens(operation["from"])
+    container = _look(document, source[:-1])
+    value = container.get(source[-1]) if isinstance(container, dict) else _look(container, source[-1:])
+    return _put(document, _tokens(operation["path"]), value)
 
 
 def _test(document: Any, operation: dict[str, Any]) -> Any:

@@ -33,6 +33,8 @@ OBJECTS = st.dictionaries(st.sampled_from("abcd"), JSON, max_size=4)
 def without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
     return value
 
 
@@ -51,6 +53,9 @@ def without_nulls(value: Any) -> Any:
         ({"a": 1}, [{"op": "test", "path": "/b", "value": None}], {"a": 1}),
         ({"a": 1}, [{"op": "add", "path": "/b", "value": None}], {"a": 1, "b": None}),
         ({"a": 1}, [{"op": "replace", "path": "", "value": {"z": 1}}], {"z": 1}),
+        ({"a": 1}, [{"op": "replace", "path": "/b", "value": 2}], {"a": 1, "b": 2}),
+        ({"a": 1}, [{"op": "copy", "from": "/b", "path": "/c"}], {"a": 1, "c": None}),
+        ({"a": [1, 2]}, [{"op": "remove", "path": "/a/-1"}], {"a": [1]}),
         ({"a": 1}, [], {"a": 1}),
     ],
 )
@@ -66,7 +71,8 @@ def test_json_patch_applies(document: dict[str, Any], operations: list[dict[str,
         {"op": "add", "path": "/x/y", "value": 1},
         {"op": "add", "path": "/a/5", "value": 1},
         {"op": "remove", "path": "/x"},
-        {"op": "replace", "path": "/x", "value": 1},
+        {"op": "replace", "path": "/x/y", "value": 1},
+        {"op": "replace", "path": "/a/1", "value": 1},
         {"op": "test", "path": "/b", "value": 2},
         {"op": "test", "path": "/b", "value": True},
         {"op": "nope", "path": "/b"},
