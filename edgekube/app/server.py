@@ -121,6 +121,9 @@ async def _start(config: ServerConfig, stack: AsyncExitStack) -> None:
 def _prepare(config: ServerConfig) -> None:
     if not config.disable_agent and os.geteuid() != 0:
         raise EnvironmentError_("running containers needs root; --disable-agent runs the control plane alone")
+    # nft, ip, runc and conntrack live where an ordinary user's PATH does not lead.
+    paths = os.environ.get("PATH", "").split(":")
+    os.environ["PATH"] = ":".join([*paths, *(path for path in ("/usr/sbin", "/sbin") if path not in paths)])
     try:
         config.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -5,34 +5,26 @@ Only here are they started. Each raises `EnvironmentError_` with the program's o
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-import trio
-
 from edgekube.errors import EnvironmentError_
-
-PROGRAM_PATH = "/usr/sbin:/sbin:/usr/bin:/bin:/usr/local/sbin:/usr/local/bin"
+from edgekube.net import process
 
 
 async def run(arguments: Sequence[str], text: str = "", *, check: bool = True) -> tuple[int, str]:
-    """Run a program with `text` on its standard input; its exit status and output (both streams)."""
+    """Run a program with `text` on its standard input; its exit status and output (its complaints when it failed)."""
     try:
-        done = await trio.run_process(
-            list(arguments),
-            stdin=text.encode(),
-            capture_stdout=True,
-            stderr=subprocess.STDOUT,
-            check=False,
-            env={"PATH": PROGRAM_PATH, "LC_ALL": "C"},
-        )
+        done = await process.run(arguments, stdin=text.encode())
     except FileNotFoundError as error:
         raise EnvironmentError_(f"{arguments[0]} is not installed") from error
-    output = (done.stdout or b"").decode(errors="replace").strip()
-    if check and done.returncode:
-        raise EnvironmentError_(f"{' '.join(arguments[:3])} failed: {output.splitlines()[0] if output else '?'}")
-    return done.returncode, output
+    except process.ProgramFailed as failed:
+        words = failed.output.strip()
+        if check:
+            first = words.splitlines()[0] if words else "?"
+            raise EnvironmentError_(f"{' '.join(arguments[:3])} failed: {first}") from failed
+        return failed.status, words
+    return 0, done.decode(errors="replace").strip()
 
 
 async def ip(*lines: str, force: bool = False) -> None:

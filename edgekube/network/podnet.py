@@ -7,12 +7,15 @@ made here is ours by name and goes without a trace in `remove`.
 from __future__ import annotations
 
 import json
+import logging
 from ipaddress import IPv4Network
 from typing import Any
 
+from edgekube.errors import EnvironmentError_
 from edgekube.network import host
 from edgekube.network.config import NetworkConfig
 
+LOG = logging.getLogger("edgekube.network")
 CNI_VERSION = "0.4.0"  # what containerd 1.6 and plugins 1.1 both speak
 CONFLIST_NAME = "10-edgekube.conflist"
 
@@ -55,7 +58,7 @@ async def set_up(config: NetworkConfig, pod_cidr: IPv4Network) -> None:
     await _drop_other_addresses(config.bridge, f"{gateway}/{pod_cidr.prefixlen}")
     host.set_sysctl("net.ipv4.ip_forward", "1")
     if not host.set_sysctl("net.bridge.bridge-nf-call-iptables", "1"):
-        await host.run(["modprobe", "br_netfilter"], check=False) if await _has_modprobe() else None
+        await _load_bridge_filter()
         host.set_sysctl("net.bridge.bridge-nf-call-iptables", "1")
     for name in ("route_localnet", "forwarding"):
         host.set_sysctl(f"net/ipv4/conf/{config.bridge}/{name}", "1")
@@ -95,7 +98,9 @@ async def _drop_other_addresses(link: str, keep: str) -> None:
                 await host.ip(f"addr del {text} dev {link}", force=True)
 
 
-async def _has_modprobe() -> bool:
-    import shutil
-
-    return shutil.which("modprobe", path=host.PROGRAM_PATH) is not None
+async def _load_bridge_filter() -> None:
+    """Without it, a reply from a pod to its neighbour would pass the bridge untranslated."""
+    try:
+        await host.run(["modprobe", "br_netfilter"], check=False)
+    except EnvironmentError_:
+        LOG.warning("modprobe is not installed; services between pods of this node need the module br_netfilter")
