@@ -48,6 +48,7 @@ REPORT_S = 300.0
 IMAGES_AT_MOST = 50
 HARD_MEMORY_RESERVE = 100 * 1024 * 1024  # memory.available<100Mi, kubelet's default eviction threshold
 DISK_RESERVE_SHARE = 0.10  # nodefs.available<10%
+DISK_PRESSURE_SHARE = 0.05
 MEMORY_PRESSURE_BYTES = 100 * 1024 * 1024
 
 log = logging.getLogger("edgekube.node")
@@ -105,7 +106,7 @@ def allocatable(config: NodeConfig, machine: Machine) -> dict[str, Quantity]:
 def conditions(vitals: Vitals, last: Sequence[NodeCondition], now: datetime) -> list[NodeCondition]:
     """MemoryPressure, DiskPressure, PIDPressure, Ready; conditions of others stay in front."""
     memory = vitals.memory_available < MEMORY_PRESSURE_BYTES
-    disk = vitals.disk_available < vitals.disk_size * DISK_RESERVE_SHARE / 2
+    disk = vitals.disk_available < vitals.disk_size * DISK_PRESSURE_SHARE
     pids = vitals.pids_available < 100
     troubles = [text for text in (vitals.runtime_trouble, vitals.network_trouble) if text]
     ready = (

@@ -23,6 +23,7 @@ from edgekube.net.grpc import RpcFailed
 from edgekube.net.nodegate import NodeGate
 from edgekube.node import archives, cgroups, machine
 from edgekube.node.config import NodeConfig
+from edgekube.node.eviction import Evictor
 from edgekube.node.garbage import ImageCollector
 from edgekube.node.gate import Gate
 from edgekube.node.images import ImageKeeper
@@ -193,6 +194,7 @@ async def _run_with(
     )
     manager.start_tasks()
     nursery.start_soon(manager.keep_going, ImageCollector(runtime, clock, config.data_dir).run)
+    nursery.start_soon(manager.keep_going, Evictor(manager).run)
     task_status.started(Gate(manager))
 
 

@@ -101,10 +101,11 @@ class Worker:
         self._gone.set()
         self.end(Happening.DELETED)
 
-    def evict(self, reason: str, message: str) -> None:
-        """The node makes the pod fail."""
+    def evict(self, reason: str, message: str, *, at_once: bool = False) -> None:
+        """The node makes the pod fail, with its grace or `at_once`."""
         if self.stage is Stage.SYNC:
             self.memory.outcome = (reason, message)
+            self._grace_s = 1 if at_once else None
             self.end(Happening.EVICTED)
 
     def end(self, happening: Happening) -> None:

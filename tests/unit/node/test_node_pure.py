@@ -16,7 +16,7 @@ from edgekube.kinds.core.node import NodeStatus
 from edgekube.kinds.core.secret import Secret
 from edgekube.kinds.core.service import Service, ServicePort, ServiceSpec
 from edgekube.net.nodegate import LogOptions
-from edgekube.node import garbage, logs
+from edgekube.node import eviction, garbage, logs
 from edgekube.node.config import NodeConfig
 from edgekube.node.images import credentials_for, registry_of, with_tag
 from edgekube.node.machine import Machine
@@ -378,3 +378,26 @@ def test_the_pause_program_is_a_small_static_executable(machine: str, elf_machin
     assert int.from_bytes(program[18:20], "little") == elf_machine
     assert len(program) < 300
     assert packing.pause_image(machine) == packing.pause_image(machine)
+
+
+def test_who_is_evicted_when_the_machine_runs_short() -> None:
+    def candidate(uid: str, used: int, request: str = "0", priority: int = 0) -> eviction.Candidate:
+        container = {**APP, "resources": {"requests": {"memory": request}}}
+        return eviction.Candidate(make_pod(container, priority=priority, metadata={"uid": uid, "name": uid}), used)
+
+    modest = candidate("modest", 10, "1Ki")
+    greedy = candidate("greedy", 5000, "1Ki")
+    worse = candidate("worse", 9000, "1Ki", priority=5)
+    vital = candidate("vital", 1 << 30, priority=2_000_000_000)
+    assert eviction.choose([vital, modest, worse, greedy]) is greedy
+    assert eviction.choose([modest, worse]) is worse
+    assert eviction.choose([modest]) is modest
+    assert eviction.choose([vital]) is None
+    assert eviction.shortage(1 << 40, 100, 50) is None
+    assert eviction.shortage(1 << 40, 100, 4) == eviction.Shortage("ephemeral-storage", 5, 4)
+    short = eviction.shortage(50 << 20, 100, 50)
+    assert short is not None
+    assert eviction.words(short, candidate("p", 2048, "1Ki")) == (
+        "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
+        "Container app was using 2Ki, request is 1Ki, has larger consumption of memory. "
+    )

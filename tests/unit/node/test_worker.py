@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import trio
 from trio.testing import MockClock
 
@@ -319,3 +320,18 @@ async def test_a_resize_reaches_the_runtime_once(tmp_path: Path, autojump_clock:
         assert node.runtime.calls.count("update_resources app") == 1
         pod = await node.client.get(pod_kind.KIND, "web", "default")
         assert pod.status.container_statuses[0].resources.limits["cpu"] == "200m"
+
+
+async def test_a_machine_short_of_memory_evicts(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with small(tmp_path, app=Program(stop_s=None)) as node:
+        await node.create("web")
+        await node.until("web", ready)
+        monkeypatch.setattr("edgekube.node.eviction.memory_figures", lambda: {"MemAvailable": 1 << 20})
+        pod = await node.until(
+            "web", lambda p: p.status.phase == "Failed" and p.status.container_statuses[0].state.terminated
+        )
+        assert pod.status.reason == "Evicted"
+        assert "stop_container app 1" in node.runtime.calls
+        assert "Evicted" in [reason for reason, _ in await node.told("web")]
