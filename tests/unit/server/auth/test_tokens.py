@@ -31,9 +31,16 @@ def signing_key() -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+class StandingClock(SeededClock):
+    """Moves by `jump` alone."""
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
 @pytest.fixture
-def clock(mock_clock: Any) -> SeededClock:
-    return SeededClock()
+def clock() -> SeededClock:
+    return StandingClock()
 
 
 @pytest.fixture
