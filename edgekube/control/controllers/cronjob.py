@@ -13,10 +13,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from edgekube.api.meta import ObjectMeta, format_time, parse_time
-from edgekube.control import owners, schedules
+from edgekube.control import owners
 from edgekube.control.config import Config
 from edgekube.kinds.batch import cronjob as cron_kind
 from edgekube.kinds.batch import job as job_kind
+from edgekube.kinds.batch import schedule as schedule_text
 from edgekube.kinds.batch.cronjob import CronJob
 from edgekube.kinds.batch.job import Job
 from edgekube.kinds.core.references import ObjectReference
@@ -115,7 +116,7 @@ def _due(seen: Seen) -> tuple[datetime | None, float | None, list[Action]]:
     owner, now = seen.owner, seen.now
     reference = about(KIND, owner)
     try:
-        schedule, zone = schedules.parse(owner.spec.schedule), _zone(owner)
+        schedule, zone = schedule_text.parse(owner.spec.schedule), _zone(owner)
     except (ValueError, KeyError, OSError) as error:
         message = f"unparseable schedule: {owner.spec.schedule} : {error}"
         return None, None, [Tell(Note(reference, "Warning", "UnparseableSchedule", message))]
@@ -137,25 +138,25 @@ def _due(seen: Seen) -> tuple[datetime | None, float | None, list[Action]]:
 
 
 def _latest(
-    schedule: schedules.Schedule, zone: tzinfo, earliest: datetime, now: datetime
+    schedule: schedule_text.Schedule, zone: tzinfo, earliest: datetime, now: datetime
 ) -> tuple[datetime | None, datetime | None, int]:
     """The last due moment up to now, the next one, and how many there were (counted a little past the bound only)."""
     latest: datetime | None = None
-    following = schedule.after(earliest, zone)
+    following = schedule.next_after(earliest.astimezone(zone))
     missed = 0
     while following is not None and following <= now:
         latest, missed = following, missed + 1
         if (
             missed > MOST_MISSED and schedule.every_s == 0
         ):  # long away: jump close to now, the schedule's pattern repeats
-            closer = schedule.after(max(latest, now - timedelta(days=32)), zone)
+            closer = schedule.next_after(max(latest, now - timedelta(days=32)).astimezone(zone))
             if closer is not None and latest < closer <= now and now - latest > timedelta(days=32):
                 following = closer
                 continue
         if schedule.every_s:
             steps = max(1, int((now - latest).total_seconds() // schedule.every_s))
             latest = latest + timedelta(seconds=schedule.every_s * (steps - 1)) if steps > 1 else latest
-        following = schedule.after(latest, zone)
+        following = schedule.next_after(latest.astimezone(zone))
     return latest, following, missed
 
 

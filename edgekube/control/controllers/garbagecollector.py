@@ -119,21 +119,21 @@ class Collector:
             changed.set()
 
         async with trio.open_nursery() as nursery:
-            await self._refresh(nursery)
             for _ in range(WORKERS):
                 nursery.start_soon(self._work)
             definition: Kind[Any] = customresourcedefinition.KIND
             definition = with_values(definition, type=Bare)
             nursery.start_soon(partial(follow, self._near.client, definition, definitions, on_change=on_definition))
+            changed.set()
             while True:
                 await changed.wait()
                 changed = trio.Event()
-                await trio.sleep(SETTLE_S)
                 try:
                     await self._refresh(nursery)
                 except (ApiError, ConnectionFailed) as error:
                     log.info("cannot ask what is served: %s", error)
                     changed.set()
+                await trio.sleep(SETTLE_S)
 
     async def _refresh(self, nursery: trio.Nursery) -> None:
         served = {(item.group, item.plural): item for item in await served_resources(self._near.client)}

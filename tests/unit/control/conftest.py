@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,6 +17,7 @@ from edgekube.client.local import LocalClient
 from edgekube.clock import SeededClock
 from edgekube.control.config import Config
 from edgekube.control.manager import Health, run_controllers
+from edgekube.errors import ServiceUnavailable, Timeout
 from edgekube.kinds.catalog import built_in
 from edgekube.server.apiserver import ApiServer
 from edgekube.server.context import LOOPBACK, Attributes, User
@@ -92,8 +94,32 @@ class Cluster:
         )  # fmt: skip
 
 
+class Flaky:
+    """A client whose every third write fails, half of those after it was done: what a loop must survive."""
+
+    def __init__(self, client: LocalClient, seed: int) -> None:
+        self._client, self._chance = client, random.Random(seed)
+
+    def __getattr__(self, name: str) -> Any:
+        verb = getattr(self._client, name)
+        if name in ("get", "list", "watch"):
+            return verb
+
+        async def unreliable(*arguments: Any, **more: Any) -> Any:
+            asks = name == "call" and arguments[0] == "GET"
+            drawn = 1.0 if asks else self._chance.random()
+            if drawn < 1 / 6:
+                raise ServiceUnavailable("the server is away")
+            made = await verb(*arguments, **more)
+            if drawn < 1 / 3:
+                raise Timeout("the answer did not come in time")
+            return made
+
+        return unreliable
+
+
 @asynccontextmanager
-async def running(config: Config | None = None) -> AsyncIterator[Cluster]:
+async def running(config: Config | None = None, flaky_seed: int | None = None) -> AsyncIterator[Cluster]:
     assert isinstance(trio.lowlevel.current_clock(), MockClock), "a test must name autojump_clock itself to run on it"
     clock, health = SeededClock(7), Health()
     server = ApiServer(MemoryStore(), authenticator=Everybody(), authorizer=Everybody(), clock=clock)
@@ -107,7 +133,8 @@ async def running(config: Config | None = None) -> AsyncIterator[Cluster]:
         chosen = config or Config(ca_certificate="PEM", scheduler=False)
 
         async def controllers(*, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-            await run_controllers(client, clock, chosen, health=health, task_status=task_status)
+            loops_client: Any = client if flaky_seed is None else Flaky(client, flaky_seed)
+            await run_controllers(loops_client, clock, chosen, health=health, task_status=task_status)
 
         await nursery.start(controllers)
         await cluster.until(partial(cluster.list, "serviceaccounts"))
@@ -127,4 +154,11 @@ async def cluster(autojump_clock: MockClock) -> AsyncIterator[Cluster]:
 async def scheduled(autojump_clock: MockClock) -> AsyncIterator[Cluster]:
     """A cluster with the scheduler too."""
     async with running(Config(ca_certificate="PEM")) as made:
+        yield made
+
+
+@pytest.fixture(params=range(5))
+async def unreliable(autojump_clock: MockClock, request: pytest.FixtureRequest) -> AsyncIterator[Cluster]:
+    """A cluster with everything, whose loops cannot rely on their writes."""
+    async with running(Config(ca_certificate="PEM"), flaky_seed=request.param) as made:
         yield made
