@@ -102,6 +102,10 @@ def _read_yaml(kind: Kind[Any], data: bytes, context: Context) -> Document:
 def check_kind(kind: Kind[Any], document: Document) -> None:
     """Fill in a missing kind and version; raise BadRequest for others than the resource's."""
     name, version = document.get("kind") or kind.name, document.get("apiVersion") or kind.api_version
+    for member, value in (("apiVersion", version), ("kind", name)):
+        if not isinstance(value, str):
+            found = decoding.json_type(value)
+            raise errors.BadRequest(f"json: cannot unmarshal {found} into Go struct field .{member} of type string")
     if (name, version) == (kind.name, kind.api_version):
         document["kind"], document["apiVersion"] = name, version
         return

@@ -156,9 +156,10 @@ def apply_transform(
     """The present object (or nothing) with what is applied. Raises Conflict naming the other owners."""
 
     async def transform(live: Stored[Any] | None) -> Document:
-        uid = (document.get("metadata") or {}).get("uid") or ""
+        meta = document.get("metadata")
+        uid = (meta.get("uid") or "") if isinstance(meta, dict) else ""
         if live is None and uid:
-            name = document["metadata"].get("name", "")
+            name = meta.get("name", "") if isinstance(meta, dict) else ""
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise answers.conflict(kind, name, why)
         return applying.apply(

@@ -6,19 +6,20 @@ Source: SetDefaults_ResourceList in upstream's pkg/apis/core/v1/defaults.go.
 from __future__ import annotations
 
 import re
-from decimal import ROUND_UP, Decimal
+from decimal import ROUND_UP, Context, Decimal
 
 from edgekube.api.meta import Quantity
 from edgekube.api.quantity import amount, format_amount
 
 _MILLI = Decimal("0.001")
+_WIDE = Context(prec=1000, Emax=2000, Emin=-2000)  # amounts may have more digits than Decimal keeps by default
 _EXPONENT = re.compile(r"[eE][+-]?\d+$")
 
 
 def round_up_to_milli(value: Quantity) -> Quantity:
     """The amount with nothing finer than a thousandth, in the notation it came in."""
     exact = amount(value)
-    rounded = exact.quantize(_MILLI, rounding=ROUND_UP)
+    rounded = exact.quantize(_MILLI, ROUND_UP, _WIDE)
     if exact == rounded:
         return value
     return Quantity(format_amount(rounded, "exponent" if _EXPONENT.search(value) else "decimal"))
