@@ -273,13 +273,13 @@ class SqliteStore:
         log.error("%d writes refused: %s", len(staged), error)
         for request in staged:
             if request.durable:
-                request.fail(error)
+                request.fail(StoreError(str(error)))  # each raises its own
         again = [request for request in staged if not request.durable]
         if len(again) < len(staged):
             self._queue.extendleft(reversed(again))
         else:  # not even a reservation could be written
             for request in again:
-                request.fail(error)
+                request.fail(StoreError(str(error)))
 
     def _publish(self, stage: Stage, on_disk: Mapping[Key, Row | None]) -> None:
         self._given = stage.revision
