@@ -15,7 +15,6 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from email.utils import format_datetime
 
 import trio
 
@@ -29,6 +28,7 @@ log = logging.getLogger(__name__)
 READ_BYTES = 32 * 1024
 WRITE_BYTES = 64 * 1024  # TLS copies what is written at once; pieces keep a 10 MB list from being held twice
 READ_AHEAD_BYTES = 64 * 1024  # pipelined requests kept while an answer is streamed; past it departures go unnoticed
+HTTP_DATE = "%a, %d %b %Y %H:%M:%S GMT"
 LINGER_S = 1.0
 LINGER_BYTES = 32 * 1024 * 1024
 DRAIN_BODY_BYTES = 256 * 1024  # of a body nobody read, before the connection is closed instead of reused (as net/http)
@@ -366,7 +366,7 @@ class ServerExchange:
         return http.names_of(headers)
 
     def _own_headers(self, present: frozenset[str]) -> list[tuple[str, str]]:
-        own = [] if "date" in present else [("Date", format_datetime(self._connection.clock.now(), usegmt=True))]
+        own = [] if "date" in present else [("Date", self._connection.clock.now().strftime(HTTP_DATE))]
         if not self._keep_alive or self._connection.closing:
             self._keep_alive = False
             own.append(("Connection", "close"))

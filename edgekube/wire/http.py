@@ -17,8 +17,6 @@ from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
-import h11
-
 from edgekube.errors import ProtocolError
 
 MAX_HEAD_BYTES = 256 * 1024  # client certificates' and tokens' headers are small; upstream allows 1 MiB
@@ -84,8 +82,14 @@ class H11Parser:
     """h11 as a parser only: a fresh h11 connection per request, handed the bytes the last one left over."""
 
     def __init__(self, max_head_bytes: int = MAX_HEAD_BYTES) -> None:
+        import h11  # here, since it is 4 MiB that a machine with httptools does without
+
+        self._h11: Any = h11
         self._max_head_bytes = max_head_bytes
-        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=max_head_bytes)
+        self._connection = self._fresh()
+
+    def _fresh(self) -> Any:
+        return self._h11.Connection(self._h11.SERVER, max_incomplete_event_size=self._max_head_bytes)
 
     def feed(self, data: bytes) -> None:
         """See RequestParser."""
@@ -94,6 +98,7 @@ class H11Parser:
 
     def next_event(self) -> Event | None:
         """See RequestParser."""
+        h11 = self._h11
         try:
             event = self._connection.next_event()
         except h11.RemoteProtocolError as error:
@@ -110,7 +115,7 @@ class H11Parser:
     def begin_next(self) -> None:
         """See RequestParser."""
         left = self._connection.trailing_data[0]
-        self._connection = h11.Connection(h11.SERVER, max_incomplete_event_size=self._max_head_bytes)
+        self._connection = self._fresh()
         if left:
             self._connection.receive_data(left)
 
@@ -121,7 +126,7 @@ class H11Parser:
     @property
     def at_rest(self) -> bool:
         """See RequestParser."""
-        return self._connection.their_state is h11.IDLE and not self._connection.trailing_data[0]
+        return self._connection.their_state is self._h11.IDLE and not self._connection.trailing_data[0]
 
 
 class HttptoolsParser:
@@ -155,7 +160,8 @@ class HttptoolsParser:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Callback of httptools."""
-        self._headers.append((name.lower(), value.strip(b" \t")))
+        if self._in_head:  # trailers mean nothing to us
+            self._headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Callback of httptools."""
@@ -191,6 +197,7 @@ class HttptoolsParser:
         if self._upgrading:
             self._left += data
             return
+        before = len(self._events)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -199,8 +206,14 @@ class HttptoolsParser:
         except httptools.HttpParserError as error:
             ours = error.__context__
             self._events.append(ours if isinstance(ours, ProtocolError) else ProtocolError(str(error), status=400))
-        if self._in_head:
-            self._head_bytes += len(data) if self._in_message else 0
+        self._bound(len(data), progress=len(self._events) > before)
+
+    def _bound(self, size: int, *, progress: bool) -> None:
+        """Heads, and whatever else adds nothing to a request (trailers, chunk extensions), may not go on for ever."""
+        if progress and not self._in_head:
+            self._head_bytes = 0
+        elif self._in_message:
+            self._head_bytes += size
             if self._head_bytes > self._max_head_bytes:
                 self._events.append(ProtocolError("the request head is too long", status=431))
 

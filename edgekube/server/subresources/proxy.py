@@ -20,7 +20,6 @@ from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core import service as service_kind
 from edgekube.kinds.discovery import endpointslice as slice_kind
 from edgekube.net.exchange import Exchange, Request
-from edgekube.net.forwarding import forward
 from edgekube.net.nodegate import NodeGate
 from edgekube.server import answers
 from edgekube.server.admission.interface import Cluster
@@ -110,6 +109,8 @@ class Proxy:
         await exchange.respond(status, [("Content-Type", media)] if media else [], body)
 
     async def _pass_on(self, exchange: Exchange, asked: Asked, place: Place) -> None:
+        from edgekube.net.forwarding import forward
+
         request = exchange.request
         target = proxied_target(request)
         if not target.partition("?")[0]:

@@ -115,6 +115,24 @@ def test_a_head_without_end_is_refused_with_431(make: type[RequestParser]) -> No
 
 
 @every_parser
+@pytest.mark.parametrize("endless", [b"X-Trailer: " + b"a" * 90 + b"\r\n", b"a" * 100], ids=["trailers", "one trailer"])
+def test_what_follows_a_body_does_not_go_on_for_ever(make: type[RequestParser], endless: bytes) -> None:
+    parser = make(1000)  # type: ignore[call-arg]
+    start = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+    with pytest.raises(ProtocolError) as caught:
+        take(parser, [start, *[endless] * 50])
+    assert caught.value.status == 431
+
+
+@every_parser
+def test_a_long_body_in_small_pieces_is_no_long_head(make: type[RequestParser]) -> None:
+    parser = make(1000)  # type: ignore[call-arg]
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n"
+    [(_, body)] = take(parser, [head, *[b"x"] * 5000])
+    assert body == b"x" * 5000
+
+
+@every_parser
 @given(data=st.binary(max_size=300))
 def test_noise_is_waited_on_or_refused_but_never_breaks_the_parser(make: type[RequestParser], data: bytes) -> None:
     refusal: ProtocolError | None = None
