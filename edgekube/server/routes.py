@@ -71,6 +71,10 @@ class Routes:
             await self._refuse(exchange, problem, headers)
         except (trio.BrokenResourceError, trio.ClosedResourceError, errors.ConnectionFailed):
             code = 499
+        except errors.StoreError as problem:  # the store has said so in the log; a trace would say nothing more
+            await self._refuse(
+                exchange, errors.InternalError(f"Internal error occurred: {problem}", details=False), headers
+            )
         except Exception as problem:
             log.exception("%s %s failed", request.method, request.path)
             failure = errors.InternalError(f"Internal error occurred: {problem}", details=False)
