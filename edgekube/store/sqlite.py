@@ -207,7 +207,7 @@ class SqliteStore:
                 try:
                     await self._flush(None)
                 except StoreError as error:
-                    log.error("rows that are only in memory could not be written, trying again later: %s", error)
+                    log.debug("rows that are only in memory could not be written, trying again later: %s", error)
             else:
                 self._wake = trio.Event()
                 with trio.move_on_at(self._flush_at):
@@ -256,9 +256,13 @@ class SqliteStore:
         try:
             await self._offloader.run(partial(self._database.commit, rows, reserve))
         except StoreError as error:
+            if self._trouble is None:  # said once, not for every writer who tries
+                log.error("writes are refused: %s", error)
             self._trouble = str(error)
             raise
-        self._trouble = None
+        if self._trouble is not None:
+            log.warning("writes work again")
+            self._trouble = None
 
     def _next_requests(self) -> Sequence[_Request]:
         requests, operations, size = [], 0, 0
@@ -270,7 +274,6 @@ class SqliteStore:
 
     def _give_up(self, staged: Sequence[_Request], error: StoreError) -> None:
         """The transaction failed. Those who did not ask for the disk are tried again without the others."""
-        log.error("%d writes refused: %s", len(staged), error)
         for request in staged:
             if request.durable:
                 request.fail(StoreError(str(error)))  # each raises its own
