@@ -35,7 +35,16 @@ class LocalVerbs:
         self._registry, self._routes = registry, routes
 
     def _check(
-        self, asker: User, verb: str, kind: Kind[Any], namespace: str, name: str = "", subresource: str = ""
+        self,
+        asker: User,
+        verb: str,
+        kind: Kind[Any],
+        namespace: str,
+        name: str = "",
+        subresource: str = "",
+        *,
+        labels: str = "",
+        fields: str = "",
     ) -> None:
         attributes = Attributes(
             user=asker,
@@ -46,6 +55,8 @@ class LocalVerbs:
             subresource=subresource,
             namespace=namespace,
             name=name,
+            field_selector=fields,
+            label_selector=labels,
         )
         reason = self._routes.authorizer.refuse(attributes)
         if reason is not None:
@@ -73,7 +84,7 @@ class LocalVerbs:
     ) -> tuple[Sequence[bytes], str]:
         """The objects, and the revision to watch from."""
         kind = self._served(kind)
-        self._check(asker, "list", kind, namespace)
+        self._check(asker, "list", kind, namespace, labels=labels, fields=fields)
         page = await self._registry.list(kind, namespace, self._options(kind, labels, fields))
         return page.values, str(page.revision)
 
@@ -87,7 +98,7 @@ class LocalVerbs:
     ) -> AsyncIterator[AsyncIterator[tuple[str, bytes]]]:
         """Pairs of event type and object."""
         kind = self._served(kind)
-        self._check(asker, "watch", kind, namespace)
+        self._check(asker, "watch", kind, namespace, labels=labels, fields=fields)
         chosen = ListOptions(
             labels=options.labels(labels),
             fields=options.fields(kind, fields),
