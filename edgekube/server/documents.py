@@ -63,7 +63,7 @@ class OpenApiFiles:
         self._kinds, self._directory = kinds, directory
         self._kept: dict[str, tuple[bytes, str]] = {}
         self._hashes: dict[str, str] = {}
-        self._generation = -1
+        self._generation, self._print = -1, ""
         self._building = trio.Lock()
 
     async def get(self, name: str) -> tuple[bytes, str] | None:
@@ -94,6 +94,7 @@ class OpenApiFiles:
             self._kept.clear()
             self._hashes = {}
             self._generation = self._kinds.generation
+            self._print = ""
 
     def _fingerprint(self) -> str:
         """Names the code and kinds that the documents are made from."""
@@ -109,7 +110,8 @@ class OpenApiFiles:
     def _path(self, name: str) -> Path | None:
         if self._directory is None:
             return None
-        return self._directory / f"{self._fingerprint()}-{name.replace('/', '~')}.gz"
+        self._print = self._print or self._fingerprint()
+        return self._directory / f"{self._print}-{name.replace('/', '~')}.gz"
 
     def _all_hashes(self, paths: list[str]) -> dict[str, str]:
         index = self._path("v3-hashes")

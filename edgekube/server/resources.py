@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -227,24 +228,22 @@ class Resources:
             fields = options.fields(kind, f"metadata.name={asked.name}")
             chosen = dataclasses.replace(chosen, fields=fields)
         writer = _EventWriter(self, kind, form, self.include(request) if form.shape else "Metadata")
-        media = writer.content_type
-        failure: errors.ApiError | None = None
-        watching = self.registry.watch(kind, self._namespace(kind, asked), chosen)
-        try:
-            events = await watching.__aenter__()
-        except (errors.Gone, errors.Timeout) as problem:
-            failure = problem
-        async with exchange.stream(200, [*headers, ("Content-Type", media)]) as send:
-            if failure is not None:
-                await send(writer.error(failure))
-                return
+        async with AsyncExitStack() as stack:
+            failure: errors.ApiError | None = None
             try:
+                watching = self.registry.watch(kind, self._namespace(kind, asked), chosen)
+                events = await stack.enter_async_context(watching)
+            except (errors.Gone, errors.Timeout) as problem:
+                failure = problem
+            answer = exchange.stream(200, [*headers, ("Content-Type", writer.content_type)])
+            send = await stack.enter_async_context(answer)
+            try:
+                if failure is not None:
+                    raise failure
                 async for event in events:
                     await send(writer.frame(event))
-            except errors.Gone as problem:
+            except (errors.Gone, errors.Timeout) as problem:
                 await send(writer.error(problem))
-            finally:
-                await watching.__aexit__(None, None, None)
 
 
 class _EventWriter:

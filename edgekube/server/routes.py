@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 READS_IN_FLIGHT = 400  # upstream's --max-requests-inflight
 WRITES_IN_FLIGHT = 200  # upstream's --max-mutating-requests-inflight
+REQUEST_S = 60.0  # upstream's --request-timeout
 GZIP_FROM_BYTES = 128 * 1024  # upstream's threshold
 GZIP_IN_THREAD_FROM_BYTES = 1024 * 1024  # below that, compressing takes less than a thread's hop is worth
 READ_METHODS = ("GET", "HEAD")
@@ -120,7 +121,10 @@ class Routes:
             await connector(exchange, user, asked)
             return 200
         body = await exchange.read_body(BODY_MAX_BYTES)
-        answer, context = await self._resources.answer(asked, kind, request, body, user)
+        with trio.move_on_after(REQUEST_S) as patience:
+            answer, context = await self._resources.answer(asked, kind, request, body, user)
+        if patience.cancelled_caught:
+            raise errors.Timeout("Timeout: request did not complete within the allotted timeout")
         return await self._send(exchange, answer, [*headers, *warning_headers(context)])
 
     async def _document(self, exchange: Exchange, asked: Asked) -> Answer:

@@ -18,7 +18,7 @@ from edgekube.kinds.catalog import built_in
 T = TypeVar("T", bound=Object)
 
 _MARK = b'"resourceVersion":"'
-DECODED_OBJECTS = 1024  # decoded views shared by local readers; a pod is some 25 KB
+DECODED_OBJECTS = 256  # decoded views shared by readers in this process; a pod is some 25 KB
 
 
 class _HeadMetadata(msgspec.Struct):

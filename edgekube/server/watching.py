@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -147,19 +147,19 @@ class Watcher:
         """Events of a kind; `namespace` "" means all. Raises Gone and Timeout on entering, ApiError 500 for a malformed revision."""
         first, after = await self._start(kind, namespace, options)
         name = options.fields.exact("metadata.name")
-        opened = self._store.watch(kind.resource, namespace or None, name=name, after=after)
-        try:
-            watch = await opened.__aenter__()
-        except Compacted as gone:
-            raise too_old(after, gone.oldest) from None
-        except FutureRevision as future:
-            raise answers.revision_too_large(after, future.current) from None
-        self.open_watches += 1
-        try:
-            yield _Events(kind, watch, self._lister.selector(kind, options), options, first, after)
-        finally:
-            self.open_watches -= 1
-            await opened.__aexit__(None, None, None)
+        async with AsyncExitStack() as stack:
+            opened = self._store.watch(kind.resource, namespace or None, name=name, after=after)
+            try:
+                watch = await stack.enter_async_context(opened)
+            except Compacted as gone:
+                raise too_old(after, gone.oldest) from None
+            except FutureRevision as future:
+                raise answers.revision_too_large(after, future.current) from None
+            self.open_watches += 1
+            try:
+                yield _Events(kind, watch, self._lister.selector(kind, options), options, first, after)
+            finally:
+                self.open_watches -= 1
 
     async def _start(self, kind: Kind[Any], namespace: str, options: ListOptions) -> tuple[list[WatchEvent], int]:
         """The synthetic events a watch begins with, and the revision to go on from."""

@@ -10,7 +10,7 @@ Source: k8s.io/apiserver pkg/endpoints/handlers (create.go, update.go) and pkg/r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,7 +167,7 @@ class Writer:
             return Stored(kind, kind.to_json(item), item)
         value, at = to_store(kind, item)
         try:
-            (row,) = await self._store.write([Put(key, value, at, 0, DURABILITY[kind.keeping])])
+            (row,) = await self._commit([Put(key, value, at, 0, DURABILITY[kind.keeping])])
         except Mismatch:
             raise answers.already_exists(kind, key.name) from None
         return Stored(kind, to_wire(kind, row.value))
@@ -363,7 +363,7 @@ class Writer:
         durability = DURABILITY[kind.keeping]
         if coalesced and kind.resource in COALESCED_STATUS and durability is Durability.DURABLE:
             durability = Durability.COALESCED
-        (written,) = await self._store.write([Put(row.key, data, at, row.revision, durability)])
+        (written,) = await self._commit([Put(row.key, data, at, row.revision, durability)])
         return Stored(kind, to_wire(kind, written.value))
 
     async def remove(self, kind: Kind[Any], item: Any, row: Row, *, marked: Any | None = None) -> Stored[Any]:
@@ -377,16 +377,23 @@ class Writer:
         else:
             data, at = to_store(kind, marked)
             steps = [Put(row.key, data, at, row.revision, durability), Remove(row.key, data, at, None, durability)]
-        written = await self._store.write(steps)
+        written = await self._commit(steps)
         return Stored(kind, to_wire(kind, written[-1].value))
 
     async def put(self, kind: Kind[Any], item: Any, row: Row) -> Stored[Any]:
         """Write a state that needs no further checks (deletion marks, bindings). Raises `Mismatch`."""
         data, at = to_store(kind, item)
-        (written,) = await self._store.write([Put(row.key, data, at, row.revision, DURABILITY[kind.keeping])])
+        (written,) = await self._commit([Put(row.key, data, at, row.revision, DURABILITY[kind.keeping])])
         return Stored(kind, to_wire(kind, written.value))
 
     # Both
+
+    async def _commit(self, operations: Sequence[Put | Remove]) -> Sequence[Row]:
+        """Into the store. Raises `Mismatch`, and InternalError when the disk refuses: nothing was written then."""
+        try:
+            return await self._store.write(operations)
+        except errors.StoreError as problem:
+            raise errors.InternalError(f"the store refused the write: {problem}", details=False) from problem
 
     def _owners(
         self, kind: Kind[Any], live: Stored[Any] | None, item: Any, context: Context, subresource: str

@@ -139,3 +139,12 @@ async def test_nothing_is_created_in_a_namespace_that_is_going(api: Api) -> None
     assert words == (
         'configmaps "a" is forbidden: unable to create new content in namespace n because it is being terminated'
     )
+
+
+async def test_a_full_disk_is_told_and_loses_nothing(api: Api) -> None:
+    await api.good("POST", MAPS, config_map())
+    api.store.fail_next()
+    code, words = await api.refused("PUT", f"{MAPS}/a", config_map(data={"x": "new"}))
+    assert (code, words) == (500, "the store refused the write: no space left on device")
+    assert (await api.good("GET", f"{MAPS}/a"))["data"] == {"x": "y"}
+    await api.good("PUT", f"{MAPS}/a", config_map(data={"x": "new"}))
