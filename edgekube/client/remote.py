@@ -29,6 +29,7 @@ T = TypeVar("T", bound=Object)
 
 CONNECT_S = 10.0
 ANSWER_S = 60.0  # as long as a server may take over any request but a watch
+SILENCE_S = 150.0  # of a watch: servers send a bookmark every minute, so the line is dead
 PAGE = 500
 
 
@@ -85,7 +86,7 @@ class RemoteClient:
             path_of(kind, namespace),
             params=query,
             headers=self._headers(),
-            timeout=httpx.Timeout(CONNECT_S, read=None),
+            timeout=httpx.Timeout(CONNECT_S, read=SILENCE_S),
         )
         try:
             response = await self._http.send(request, stream=True)
