@@ -1,4 +1,4 @@
-"""Take away what a server leaves running on purpose: `python -m tests.e2e.clean DATA_DIR`.
+"""Take away what a server leaves running on purpose: `python -m tests.e2e.clean DATA_DIR [DNS_ADDRESS]`.
 
 Containers outlive their server by design; a test machine wants them gone. Everything is found by the data directory's name:
 processes whose command line or mounts mention it, then its mounts, its bridge and its nftables table.
@@ -39,7 +39,7 @@ def children_of_shims(pids: list[int]) -> list[int]:
     return made
 
 
-def main(data: str) -> None:
+def main(data: str, dns: str = "") -> None:
     for _ in range(5):
         found = processes(data)
         for pid in [*children_of_shims(found), *found]:
@@ -57,9 +57,9 @@ def main(data: str) -> None:
     table, bridge = (f"edgekube-{instance}", f"edge{instance}") if instance else ("edgekube", "edgekube0")
     subprocess.run(["nft", "delete", "table", "ip", table], check=False, stderr=subprocess.DEVNULL)
     subprocess.run(["ip", "link", "del", bridge], check=False, stderr=subprocess.DEVNULL)
-    for dns in ("10.143.0.10", "10.145.0.10"):
+    if dns:
         subprocess.run(["ip", "addr", "del", f"{dns}/32", "dev", "lo"], check=False, stderr=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

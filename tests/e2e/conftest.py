@@ -42,13 +42,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def tear_down(server: Server) -> None:
+def tear_down(server: Server, dns: str = "10.143.0.10") -> None:
     """Stop the server, then everything it left running on purpose: containers, shims, containerd, mounts, links."""
     server.kubectl_raw("delete", "pods", "--all", "-A", "--grace-period=1", "--wait=true", "--timeout=60s")
     server.stop()
     data = server.directory / "data"
     subprocess.run(
-        [sys.executable, "-m", "tests.e2e.clean", str(data)],
+        [sys.executable, "-m", "tests.e2e.clean", str(data), dns],
         check=False,
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

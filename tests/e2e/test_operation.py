@@ -49,8 +49,8 @@ def test_a_restart_disturbs_no_container_and_a_kill_loses_nothing(tmp_path: Path
         server.kubectl("wait", "pod/steady", "--for=condition=Ready", "--timeout=60s")
         before = server.json("get", "pod", "steady")
 
-        for end in (server.stop, server.kill):
-            end()
+        for kind_of_end in ("stop", "kill"):
+            getattr(server, kind_of_end)()
             server = start(directory, *flags)
             eventually(lambda s=server: node_ready(s), within_s=90)
             eventually(lambda s=server: s.kubectl_raw("exec", "steady", "--", "true").returncode == 0, within_s=30)
@@ -60,7 +60,7 @@ def test_a_restart_disturbs_no_container_and_a_kill_loses_nothing(tmp_path: Path
                 assert after["status"]["containerStatuses"][0][key] == before["status"]["containerStatuses"][0][key]
             assert after["status"]["podIP"] == before["status"]["podIP"]
     finally:
-        tear_down(server)
+        tear_down(server, "10.145.0.10")
 
 
 def test_two_servers_with_different_directories_live_side_by_side(tmp_path: Path) -> None:
