@@ -24,6 +24,7 @@ CONTROLLERS = (
     "nodehealth",
     "nodeipam",
     "nodettl",
+    "podautoscaler",
     "podgc",
     "replicaset",
     "replicationcontroller",
