@@ -58,6 +58,9 @@ def revision(text: str) -> int:
     return int(text)
 
 
+LIMIT_MOST = 2**31 - 1  # more rows than any store of ours holds; upstream takes an int64
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListOptions:
     """What a list or watch asks for. `revision` is None when not given; `match` is "", "Exact" or "NotOlderThan"."""
@@ -87,7 +90,7 @@ def list_options(kind: Kind[Any], query: Query, *, watch: bool = False) -> ListO
     made = ListOptions(
         labels=labels(last(query, "labelSelector")),
         fields=fields(kind, last(query, "fieldSelector")),
-        limit=max(0, number(limit)) if limit else 0,
+        limit=min(max(0, number(limit)), LIMIT_MOST) if limit else 0,
         continue_=last(query, "continue"),
         revision=last(query, "resourceVersion"),
         match=last(query, "resourceVersionMatch"),
