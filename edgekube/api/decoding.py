@@ -105,6 +105,11 @@ def unknown_and_duplicate_fields(
     `struct_type` None: nothing is unknown (custom resources are pruned by their schema). `data` is the JSON the document was
     parsed from; without it duplicates cannot be seen.
     """
+    if (
+        unknown_paths := getattr(struct_type, "unknown_paths", None)
+    ) is not None:  # a custom resource's type has a schema
+        repeated = unknown_and_duplicate_fields(document, None, data)
+        return repeated + [f"unknown field {rules.quoted(path)}" for path in unknown_paths(document)]
     node = node_of(struct_type) if struct_type is not None else _ANYTHING
     try:
         count = _count_members(document, node)

@@ -131,6 +131,8 @@ class Kind(Generic[T]):
     stored_as: tuple[str, str] | None = None  # (group, version) of the sibling version that is stored, if not this one
     to_stored: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # wire dict of this version -> stored version's
     from_stored: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    stored_kind: Kind[Any] | None = None  # the sibling itself, where it is no built-in kind
+    rules_on_update: bool = True  # False: update_rules and status_rules know the old state and say all there is to say
 
     @property
     def api_version(self) -> str:

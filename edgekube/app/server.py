@@ -174,6 +174,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
             nursery.start_soon(certificates.keep_renewed, pki, lambda: names, partial(_reload, tls))
             nursery.start_soon(expire_events, store, clock)
             loops = running.client("system:apiserver", "kube-controller-manager")
+            await nursery.start(api.custom.run)
             await nursery.start(keep_aggregated, loops)
             tokens = ServiceAccountTokens(store, Signer(pki.service_account_key), clock)
             authority = pki.certificate("server-ca").read_bytes()

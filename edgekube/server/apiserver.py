@@ -20,6 +20,7 @@ from edgekube.server.admission import catalog
 from edgekube.server.admission.interface import Step
 from edgekube.server.admission.quotas import ResourceQuota
 from edgekube.server.context import LOOPBACK, Authenticator, Authorizer, Context
+from edgekube.server.customresources import CustomResources
 from edgekube.server.documents import Documents
 from edgekube.server.health import Health
 from edgekube.server.local import LocalVerbs
@@ -72,6 +73,7 @@ class ApiServer:
         for step in steps:
             if isinstance(step, ResourceQuota):
                 step.report = self._report_quota
+        self.custom = CustomResources(self.registry)
         self.health, self.metrics = Health(), Metrics(self.settings.started_s)
         self.documents = Documents(
             self.registry.kinds,
@@ -116,6 +118,7 @@ class ApiServer:
     async def bootstrap(self) -> None:
         """Make what a fresh server has (namespaces, priority classes, the `kubernetes` service...) wherever it is missing."""
         await bootstrap.ensure(self.registry, self.settings)
+        self.custom.load()
 
     async def handle(self, exchange: Exchange) -> None:
         """Answer one request: a `net.exchange.Handler`."""

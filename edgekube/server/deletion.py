@@ -16,6 +16,11 @@ from edgekube import errors
 from edgekube.api.kind import Kind
 from edgekube.api.meta import DeleteOptions, ObjectMeta, format_time, parse_time
 from edgekube.clock import Clock
+from edgekube.kinds.apiextensions.customresourcedefinition import (
+    CLEANUP,
+    CustomResourceDefinitionCondition,
+    is_established,
+)
 from edgekube.server import answers
 from edgekube.server.admission.interface import DELETE, Chain, Review
 from edgekube.server.context import Context
@@ -25,6 +30,7 @@ from edgekube.server.stored import Stored, document_of, to_wire
 from edgekube.server.writing import WRITE_ATTEMPTS, Writer, held
 from edgekube.store.interface import Mismatch, Row
 
+DEFINITIONS = "apiextensions.k8s.io/customresourcedefinitions"
 ORPHAN, FOREGROUND = "orphan", "foregroundDeletion"
 # Kinds whose dependents are left alone when nobody says otherwise, for old clients' sake.
 ORPHANS_BY_DEFAULT = frozenset({"batch/jobs", "/replicationcontrollers"})
@@ -76,6 +82,8 @@ def decide(kind: Kind[Any], item: Any, options: DeleteOptions, now: datetime) ->
         if pending:
             return Deletion(None, remove=False)
     finalizers = _finalizers(kind, meta, options)
+    if kind.resource == DEFINITIONS and meta.deletion_timestamp is None and is_established(item):
+        item, finalizers = _ending(item, now), [*finalizers, CLEANUP]
     if graceful:
         meta = replace(meta, finalizers=finalizers)
         gone = not finalizers and not meta.deletion_grace_period_seconds
@@ -134,6 +142,19 @@ def _decide_namespace(item: Any, now: datetime) -> Deletion:
         return Deletion(None, remove=True)
     meta = replace(item.metadata, deletion_timestamp=format_time(now))
     return Deletion(replace(item, metadata=meta, status=replace(item.status, phase="Terminating")), remove=False)
+
+
+def _ending(definition: Any, now: datetime) -> Any:
+    """A definition whose objects go first."""
+    told = CustomResourceDefinitionCondition(
+        type="Terminating",
+        status="True",
+        reason="InstanceDeletionPending",
+        message="CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon",
+        last_transition_time=format_time(now),
+    )
+    others = [one for one in definition.status.conditions or () if one.type != told.type]
+    return replace(definition, status=replace(definition.status, conditions=[*others, told]))
 
 
 def _finalizers(kind: Kind[Any], meta: ObjectMeta, options: DeleteOptions) -> list[str]:

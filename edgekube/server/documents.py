@@ -25,6 +25,7 @@ from edgekube.kinds.catalog import SUBRESOURCE_KINDS
 from edgekube.net.exchange import Request
 from edgekube.server import answers, negotiation
 from edgekube.server.bodies import JSON
+from edgekube.server.customkinds import CustomKind
 from edgekube.server.health import TEXT, Health
 from edgekube.server.metrics import CONTENT_TYPE, Metrics
 from edgekube.server.registry import KindTable
@@ -105,6 +106,8 @@ class OpenApiFiles:
             seen.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
         for kind in self._kinds.all():
             seen.update(f"{kind.api_version} {kind.plural}\n".encode())
+            if isinstance(kind, CustomKind):
+                seen.update(ENCODER.encode([kind.name, kind.type.SCHEMA, kind.has_status, len(kind.subresources)]))
         return seen.hexdigest()[:16]
 
     def _path(self, name: str) -> Path | None:
@@ -147,13 +150,18 @@ class OpenApiFiles:
         from edgekube.api import openapi
 
         kinds = self._kinds.all()
+        custom = {f"{one.api_version}/{one.name}": one.type.SCHEMA for one in kinds if isinstance(one, CustomKind)}
         if name == "v2":
-            return openapi.v2_document(kinds, SUBRESOURCE_KINDS, version=GIT_VERSION)
+            return openapi.v2_document(kinds, SUBRESOURCE_KINDS, version=GIT_VERSION, custom=custom)
         if name == "v2.pb":
             from edgekube.wire import openapi_protobuf
 
-            return openapi_protobuf.encode(openapi.v2_document(kinds, SUBRESOURCE_KINDS, version=GIT_VERSION))
-        return openapi.v3_document(name.removeprefix("v3/"), kinds, SUBRESOURCE_KINDS, version=GIT_VERSION)
+            return openapi_protobuf.encode(
+                openapi.v2_document(kinds, SUBRESOURCE_KINDS, version=GIT_VERSION, custom=custom)
+            )
+        return openapi.v3_document(
+            name.removeprefix("v3/"), kinds, SUBRESOURCE_KINDS, version=GIT_VERSION, custom=custom
+        )
 
 
 def _write(path: Path, data: bytes) -> None:

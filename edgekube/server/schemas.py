@@ -11,4 +11,7 @@ from edgekube.api.kind import Kind
 
 def schema_for(kind: Kind[Any]) -> applying.Schema:
     """Made once per type."""
+    custom: applying.Schema | None = getattr(kind.type, "OWNERSHIP", None)
+    if custom is not None:
+        return custom
     return applying.schema_of(cast(Hashable, kind.type))

@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from edgekube.api.kind import Kind
+from edgekube.server.customkinds import CustomObject
 
 Shape = Callable[[Any, Any], Any]
 
@@ -37,6 +38,8 @@ def _main(kind: Kind[Any]) -> Shape:
 def _status(kind: Kind[Any]) -> Shape:
     def shape(new: Any, old: Any) -> Any:
         meta = new.metadata
+        if isinstance(new, CustomObject):
+            meta = replace(old.metadata, managed_fields=meta.managed_fields)
         if kind.resource == "/pods":
             meta = replace(meta, owner_references=old.metadata.owner_references)
         if kind.resource in LABELS_FIXED_IN_STATUS:

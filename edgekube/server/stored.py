@@ -83,6 +83,8 @@ def stored_sibling(kind: Kind[Any]) -> Kind[Any]:
     """The version of the same resource that is stored; the kind itself for almost all."""
     if kind.stored_as is None:
         return kind
+    if kind.stored_kind is not None:
+        return kind.stored_kind
     group, version = kind.stored_as
     return next(one for one in built_in() if (one.group, one.version, one.plural) == (group, version, kind.plural))
 

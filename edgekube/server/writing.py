@@ -343,7 +343,7 @@ class Writer:
         if review.subresource:
             own = kind.subresource_rules.get(review.subresource)
             return kind.rules(item) + (own(item, old) if own else [])
-        return kind.rules(item) + kind.update_rules(item, old)
+        return (kind.rules(item) if kind.rules_on_update else []) + kind.update_rules(item, old)
 
     async def _replace(
         self, kind: Kind[Any], item: Any, live: Stored[Any], row: Row, context: Context, *, coalesced: bool

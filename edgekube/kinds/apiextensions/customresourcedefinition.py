@@ -121,6 +121,7 @@ class CustomResourceDefinition(Object):
     status: CustomResourceDefinitionStatus = zero(CustomResourceDefinitionStatus)
 
 
+CLEANUP = "customresourcecleanup.apiextensions.k8s.io"  # the finalizer that stands for a definition's objects
 APPROVAL_ANNOTATION = "api-approved.kubernetes.io"
 STRATEGIES, SCOPES = ("None", "Webhook"), ("Cluster", "Namespaced")
 COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
