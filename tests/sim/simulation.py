@@ -1,0 +1,180 @@
+"""A whole cluster's story from one seed: a server, nodes, people, auditors, faults for a while, and then peace.
+
+`simulate` runs it and raises with the seed when a promise was broken; the same seed tells the same story again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+import trio._core._run  # its dice decide in which order tasks run; there is no public way to seed them
+from trio.testing import MockClock
+
+from tests.sim.nodes import CPUS, FakeNode
+from tests.sim.people import Auditor, Person
+from tests.sim.world import World
+
+AUDITED = ("pods", "configmaps")
+LOOK_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What happens. Times are virtual seconds. `faults` are names of methods of `Faults`."""
+
+    seed: int
+    faults: Sequence[str] = ()
+    nodes: int = 3
+    people: int = 2
+    lasts_s: float = 240.0
+    settles_within_s: float = 900.0
+    between_faults_s: float = 15.0  # on average
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of a story."""
+
+    trace: Sequence[str]
+    crashes: int
+    events_seen: int
+
+
+class Faults:
+    """What can go wrong; each method does one thing and undoes it by itself."""
+
+    def __init__(self, world: World, nodes: Sequence[FakeNode], chance: random.Random) -> None:
+        self._world, self._nodes, self._chance = world, nodes, chance
+
+    async def crash_server(self) -> None:
+        """Pull the plug, usually for a short while."""
+        self._world.crash(self._chance.choice([0.0, 1.0, 5.0, 60.0]))
+
+    async def crash_server_twice(self) -> None:
+        """Pull it again while it comes up."""
+        self._world.crash(0.0)
+        await trio.sleep(self._chance.random() * 5)
+        self._world.crash(1.0)
+
+    async def fill_disk(self) -> None:
+        """No write succeeds for some seconds."""
+        self._world.disk.full = True
+        await trio.sleep(self._chance.random() * 20)
+        self._world.disk.full = False
+
+    async def slow_disk(self) -> None:
+        """Writes take up to seconds."""
+        self._world.disk.slow_s = 2.0
+        await trio.sleep(self._chance.random() * 20)
+        self._world.disk.slow_s = 0.01
+
+    async def crash_node(self) -> None:
+        """A node goes down with all its containers, maybe for long enough to be given up."""
+        self._chance.choice(self._nodes).crash(self._chance.choice([1.0, 20.0, 100.0, 500.0]))
+
+    async def cut_node(self) -> None:
+        """A node cannot be heard and hears nothing; its containers run on."""
+        line = self._chance.choice(self._nodes).line
+        line.cut = True
+        line.drop()
+        await trio.sleep(self._chance.choice([5.0, 30.0, 120.0]))
+        line.cut = False
+
+    async def break_watches(self) -> None:
+        """Connections of watches break, everybody's."""
+        for line in self._world.lines:
+            if self._chance.random() < 0.7:
+                line.break_watches()
+
+    async def jump_clock(self) -> None:
+        """Somebody sets the wall clock."""
+        self._world.clock.jump(self._chance.choice([-3600.0, -10.0, 10.0, 3600.0]))
+
+
+def simulate(story: Story, check: Callable[[Told], None] | None = None) -> Told:
+    """Tell a story. A failure names the seed and shows the last lines of what happened."""
+    trace: list[str] = []
+    run = trio._core._run
+    order, allowed = run._r.getstate(), run._ALLOW_DETERMINISTIC_SCHEDULING
+    run._r.seed(story.seed)
+    run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    shared_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    try:
+        with tempfile.TemporaryDirectory(dir=shared_memory, prefix="sim-") as directory:
+            told = trio.run(_tell, story, Path(directory), trace, clock=MockClock(autojump_threshold=0.0))
+        if check is not None:
+            check(told)
+    except BaseException:
+        print("\n".join(trace[-60:]))
+        print(f"a promise was broken in {story}")
+        raise
+    finally:
+        run._r.setstate(order)
+        run._ALLOW_DETERMINISTIC_SCHEDULING = allowed  # type: ignore[misc]
+    return told
+
+
+async def _tell(story: Story, directory: Path, trace: list[str]) -> Told:
+    world = World(story.seed, directory)
+    world.promises.trace = trace
+    world.promises.node_milli_cpu = CPUS * 1000
+    nodes = [FakeNode(world, number, steady=not story.faults) for number in range(1, story.nodes + 1)]
+    people = [Person(world, number) for number in range(1, story.people + 1)]
+    auditors = [Auditor(world, plural) for plural in AUDITED]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(world.serve)
+        await world.wait_up()
+        for task in (*nodes, *auditors):
+            nursery.start_soon(task.run)
+        ends_s = trio.current_time() + story.lasts_s
+        async with trio.open_nursery() as troubled:
+            for person in people:
+                troubled.start_soon(person.live, ends_s)
+            if story.faults:
+                troubled.start_soon(_make_trouble, story, Faults(world, nodes, world.chance), ends_s)
+        world.promises.tell("peace")
+        await _settle(story, world, people)
+        for auditor in auditors:
+            auditor.compare(world.promises)
+        nursery.cancel_scope.cancel()
+    return Told(trace, world.crashes, sum(auditor.seen for auditor in auditors))
+
+
+async def _make_trouble(story: Story, faults: Faults, ends_s: float) -> None:
+    chance = random.Random(f"faults {story.seed}")
+    async with trio.open_nursery() as nursery:
+        while trio.current_time() < ends_s:
+            await trio.sleep(chance.expovariate(1 / story.between_faults_s))
+            fault = chance.choice(list(story.faults))
+            faults._world.promises.tell(f"fault: {fault}")
+            nursery.start_soon(getattr(faults, fault))
+
+
+async def _settle(story: Story, world: World, people: Sequence[Person]) -> None:
+    """Wait until everything asked for exists, and nothing else."""
+    unmet: list[str] = ["nothing was looked at"]
+    with trio.move_on_after(story.settles_within_s):
+        while unmet:
+            await trio.sleep(LOOK_EVERY_S)
+            await world.wait_up()
+            unmet = [what for person in people for what in await person.unmet(story.nodes)]
+            unmet += _strays(world)
+    assert not unmet, "still not as asked for:\n" + "\n".join(unmet[:20])
+
+
+def _strays(world: World) -> list[str]:
+    """Containers without a pod, pods without containers, and loops in trouble."""
+    promises, found = world.promises, []
+    pods = {pod["metadata"]["uid"]: pod for pod in promises.pods.now.values()}
+    found += [
+        f"{place} runs on {node} and has no pod" for uid, (node, place) in promises.running.items() if uid not in pods
+    ]
+    if (trouble := world.health.summary()) is not None:
+        found.append(f"controllers: {trouble}")
+    return found
