@@ -51,6 +51,17 @@ DISK_RESERVE_SHARE = 0.10  # nodefs.available<10%
 DISK_PRESSURE_SHARE = 0.05
 MEMORY_PRESSURE_BYTES = 100 * 1024 * 1024
 
+TURNS = {
+    ("MemoryPressure", "False"): "NodeHasSufficientMemory",
+    ("MemoryPressure", "True"): "NodeHasInsufficientMemory",
+    ("DiskPressure", "False"): "NodeHasNoDiskPressure",
+    ("DiskPressure", "True"): "NodeHasDiskPressure",
+    ("PIDPressure", "False"): "NodeHasSufficientPID",
+    ("PIDPressure", "True"): "NodeHasInsufficientPID",
+    ("Ready", "True"): "NodeReady",
+    ("Ready", "False"): "NodeNotReady",
+}
+
 log = logging.getLogger("edgekube.node")
 
 
@@ -219,9 +230,12 @@ class Registration:
         config: NodeConfig,
         machine: Machine,
         look: Callable[[NodeStatus], Awaitable[NodeStatus]],
+        tell: Callable[[str, str], None],
     ) -> None:
+        """`tell(reason, message)` writes an event about the node."""
         self._client, self._clock, self._config, self._machine = client, clock, config, machine
-        self._look = look
+        self._look, self._tell = look, tell
+        self._told: dict[str, str] = {}
         self.node = Node()
         self._reported_at = float("-inf")
         self._lease: Lease | None = None
@@ -231,7 +245,10 @@ class Registration:
         pause_s = 0.2
         while True:
             try:
-                return await self._register_once()
+                node = await self._register_once()
+                self._tell("Starting", "Starting kubelet.")
+                self._tell_turns(node.status)
+                return node
             except (ApiError, ConnectionFailed) as error:
                 log.info("the node is not registered yet: %s", error)
                 await trio.sleep(pause_s)
@@ -264,6 +281,14 @@ class Registration:
             await self.report(force=True)
         return self.node
 
+    def _tell_turns(self, status: NodeStatus) -> None:
+        """An event for each condition that turned since the last was told."""
+        for condition in status.conditions:
+            words = TURNS.get((condition.type, condition.status))
+            if words is not None and self._told.get(condition.type) != condition.status:
+                self._told[condition.type] = condition.status
+                self._tell(words, f"Node {self._config.node_name} status is now: {words}")
+
     async def report(self, *, force: bool = False) -> None:
         """Write the status if it changed, or was last written long ago."""
         status = await self._look(self.node.status)
@@ -276,6 +301,7 @@ class Registration:
                     node_kind.KIND, msgspec.structs.replace(self.node, status=status), subresource="status"
                 )
                 self._reported_at = self._clock.monotonic()
+                self._tell_turns(status)
                 return
             except Conflict:
                 self.node = await self._client.get(node_kind.KIND, self._config.node_name)

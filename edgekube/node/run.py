@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from functools import partial
 
 import trio
 
@@ -18,6 +19,7 @@ from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core import service as service_kind
 from edgekube.kinds.core.node import NodeStatus
 from edgekube.kinds.core.pod import Pod
+from edgekube.kinds.core.references import ObjectReference
 from edgekube.kinds.core.service import Service
 from edgekube.net.grpc import RpcFailed
 from edgekube.net.nodegate import NodeGate
@@ -38,7 +40,8 @@ from edgekube.node.registration import Registration, Vitals, allocatable, descri
 from edgekube.node.runtime.containerd import ContainerdConfig, keep_containerd
 from edgekube.node.runtime.cri import Image, Runtime, Version
 from edgekube.node.tokens import TokenKeeper
-from edgekube.reconcile.events import Recorder
+from edgekube.reconcile.events import Recorder, Speaker
+from edgekube.reconcile.plan import Note
 
 log = logging.getLogger("edgekube.node")
 
@@ -142,12 +145,11 @@ async def _run_with(
     task_status: trio.TaskStatus[NodeGate],
 ) -> None:
     seen = machine.look(config.data_dir)
-    registration = Registration(
-        client, clock, config, seen, _Look(config, seen, runtime, await runtime.version(), clock)
-    )
+    recorder = Recorder(client, clock)
+    look = _Look(config, seen, runtime, await runtime.version(), clock)
+    registration = Registration(client, clock, config, seen, look, partial(_tell_of_node, recorder, config.node_name))
     pods: Cache[Pod] = Cache()
     services: Cache[Service] = Cache()
-    recorder = Recorder(client, clock)
     woken: list[Manager] = []
     objects = ReferredObjects(client, nursery, lambda uids: woken[0].wake_users(uids))
     tools = Tools(
@@ -196,6 +198,12 @@ async def _run_with(
     nursery.start_soon(manager.keep_going, ImageCollector(runtime, clock, config.data_dir).run)
     nursery.start_soon(manager.keep_going, Evictor(manager).run)
     task_status.started(Gate(manager))
+
+
+def _tell_of_node(recorder: Recorder, name: str, reason: str, message: str) -> None:
+    """An event about the node itself; its uid is its name there, which is what `kubectl describe node` looks for."""
+    about = ObjectReference(kind="Node", name=name, uid=name)
+    recorder.tell(Speaker("kubelet", name), Note(about, "Normal", reason, message))
 
 
 def _host_dns(config: NodeConfig) -> Dns:

@@ -108,6 +108,9 @@ async def test_a_node_registers_and_renews_its_lease(tmp_path: Path, autojump_cl
         assert {c.type: c.status for c in found.status.conditions}["Ready"] == "True"
         assert found.metadata.labels["kubernetes.io/hostname"] == "n1"
         await trio.sleep(1)
+        assert [reason for reason, _ in await node.told("n1")] == [
+            "Starting", "NodeHasSufficientMemory", "NodeHasNoDiskPressure", "NodeHasSufficientPID", "NodeReady",
+        ]  # fmt: skip
         first = await node.client.get(lease_kind.KIND, "n1", "kube-node-lease")
         await trio.sleep(60)
         later = await node.client.get(lease_kind.KIND, "n1", "kube-node-lease")
