@@ -36,6 +36,8 @@ MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\0"
 FRAME_BYTES = 4  # the length, big-endian, before each event of a watch
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ZERO = datetime(1970, 1, 1)  # the same, for text that ends in Z anyway
+_LENGTH = 2  # the bit that tells a length-delimited member's key from a varint's
 
 Document = dict[str, Any]
 
@@ -186,19 +188,19 @@ def _moment(data: bytes, start: int, stop: int) -> datetime | None:
         elif key == 0x10:
             nanos = signed(value)
     try:
-        return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
+        return _ZERO + timedelta(seconds=seconds, microseconds=nanos // 1000)
     except OverflowError as error:
         raise ProtocolError("proto: a time is out of range") from error
 
 
 def _read_time(data: bytes, start: int, stop: int) -> str | None:
     moment = _moment(data, start, stop)
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+    return moment.isoformat(timespec="seconds") + "Z" if moment else None
 
 
 def _read_micro_time(data: bytes, start: int, stop: int) -> str | None:
     moment = _moment(data, start, stop)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if moment else None
+    return moment.isoformat(timespec="microseconds") + "Z" if moment else None
 
 
 def _write_time(value: Any) -> bytes:
@@ -338,11 +340,10 @@ class _Message:
         puts = self.puts
         while at < stop:
             key = data[at]
-            if (
-                key & 7 == BYTES and key < 128 and at + 1 < stop and (length := data[at + 1]) < 128
-            ):  # nearly every member
-                number, start = 0, at + 2
-                at = start + length
+            small = data[at + 1] if at + 1 < stop else 128
+            if small < 128 and key == key & 0x7A:  # a short key and a short value, as nearly every member has
+                number, start = small, at + 2
+                at = start + small if key & _LENGTH else start
                 if at > stop:
                     raise ProtocolError("proto: unexpected EOF")
             else:
