@@ -11,6 +11,7 @@ import ipaddress
 from typing import TYPE_CHECKING, Any
 
 from edgekube import errors
+from edgekube.kinds.catalog import built_in
 from edgekube.server.bodies import Document
 from edgekube.server.context import LOOPBACK, Context
 from edgekube.server.registry import Registry
@@ -29,6 +30,31 @@ PRIORITY_CLASSES = (
     ("system-cluster-critical", 2_000_000_000, "Used for system critical pods that must run in the cluster."),
 )
 MANAGER = "edgekube"
+# Which group a client prefers where two have a resource of one name, and which version of a group.
+GROUP_PRIORITIES = {
+    "": 18000,
+    "apps": 17800,
+    "events.k8s.io": 17750,
+    "authentication.k8s.io": 17700,
+    "authorization.k8s.io": 17600,
+    "autoscaling": 17500,
+    "batch": 17400,
+    "certificates.k8s.io": 17300,
+    "networking.k8s.io": 17200,
+    "policy": 17100,
+    "rbac.authorization.k8s.io": 17000,
+    "storage.k8s.io": 16800,
+    "apiextensions.k8s.io": 16700,
+    "admissionregistration.k8s.io": 16700,
+    "scheduling.k8s.io": 16600,
+    "coordination.k8s.io": 16500,
+    "node.k8s.io": 16300,
+    "discovery.k8s.io": 16200,
+    "flowcontrol.apiserver.k8s.io": 16100,
+    "resource.k8s.io": 15900,
+}
+VERSION_PRIORITIES = {("", "v1"): 1, ("autoscaling", "v2"): 30, ("flowcontrol.apiserver.k8s.io", "v1"): 21}
+VERSION_PRIORITY = 15
 
 
 async def ensure(registry: Registry, settings: Settings) -> None:
@@ -43,6 +69,8 @@ async def ensure(registry: Registry, settings: Settings) -> None:
     for plural, documents in (("prioritylevelconfigurations", _levels()), ("flowschemas", _schemas())):
         for document in documents:
             await _present(registry, "flowcontrol.apiserver.k8s.io", "v1", plural, document)
+    for document in _api_services():
+        await _present(registry, "apiregistration.k8s.io", "v1", "apiservices", document)
 
 
 def _context() -> Context:
@@ -121,6 +149,23 @@ async def _kubernetes_service(registry: Registry, settings: Settings) -> None:
             kind = registry.kinds.find(group, "v1", plural)
             changes = {key: value for key, value in wanted.items() if key not in ("metadata", "addressType")}
             await _follow(registry, kind, "default", "kubernetes", changes)
+
+
+def _api_services() -> list[Document]:
+    """What this server serves itself, as objects. Source: kubernetes cmd/kube-apiserver/app/aggregator.go."""
+    made = []
+    for group, version in dict.fromkeys((kind.group, kind.version) for kind in built_in()):
+        if group not in GROUP_PRIORITIES:
+            continue
+        spec = {
+            "group": group,
+            "version": version,
+            "groupPriorityMinimum": GROUP_PRIORITIES[group],
+            "versionPriority": VERSION_PRIORITIES.get((group, version), VERSION_PRIORITY),
+        }
+        labels = {"kube-aggregator.kubernetes.io/automanaged": "onstart"}
+        made.append({"metadata": {"name": f"{version}.{group}", "labels": labels}, "spec": spec})
+    return made
 
 
 def _levels() -> list[Document]:

@@ -132,6 +132,7 @@ KIND = Kind(
     categories=("api-extensions",),
     scope=Scope.CLUSTER,
     has_status=True,
+    name_rule=names.path_segment,
     default=default,
     prepare_create=prepare_create,
     generation=False,

@@ -161,6 +161,9 @@ async def test_a_fresh_server_has_what_clusters_have(api: Api) -> None:
     assert service["spec"]["clusterIP"] == "10.43.0.1"
     classes = await api.good("GET", "/apis/scheduling.k8s.io/v1/priorityclasses")
     assert {item["value"] for item in classes["items"]} == {2_000_000_000, 2_000_001_000}
+    services = await api.good("GET", "/apis/apiregistration.k8s.io/v1/apiservices")
+    ready = {item["metadata"]["name"]: item["status"]["conditions"][0]["status"] for item in services["items"]}
+    assert ready["v1."] == ready["v1.apps"] == ready["v2.autoscaling"] == "True"
     before = api.store.revision
     await api.server.bootstrap()
     assert api.store.revision == before
