@@ -23,6 +23,7 @@ from edgekube.kinds.core.references import ObjectReference
 from edgekube.kinds.core.service import Service
 from edgekube.net.grpc import RpcFailed
 from edgekube.net.nodegate import NodeGate
+from edgekube.net.process import ProgramFailed
 from edgekube.node import archives, cgroups, machine
 from edgekube.node.config import NodeConfig
 from edgekube.node.eviction import Evictor
@@ -37,7 +38,7 @@ from edgekube.node.pods.names import Dns, parse_resolv_conf
 from edgekube.node.pods.statuses import StatusWriter
 from edgekube.node.pods.tools import Tools
 from edgekube.node.registration import Registration, Vitals, allocatable, describe
-from edgekube.node.runtime.containerd import ContainerdConfig, keep_containerd
+from edgekube.node.runtime.containerd import ContainerdConfig, ensure_pause_image, keep_containerd
 from edgekube.node.runtime.cri import Image, Runtime, Version
 from edgekube.node.tokens import TokenKeeper
 from edgekube.reconcile.events import Recorder, Speaker
@@ -63,8 +64,8 @@ async def run_node(
     os.chmod(config.pods_dir, 0o750)
     async with trio.open_nursery() as nursery:
         used: Runtime = runtime or await nursery.start(_runtime, config)
-        if runtime is None and not config.runtime_endpoint:
-            await archives.import_all(used, str(own_containerd(config).socket), config.images_dir, config.root)
+        if runtime is None:
+            await _bring_images(used, config)
         await _run_with(client, clock, config, used, nursery, task_status)
 
 
@@ -88,6 +89,22 @@ async def _runtime(config: NodeConfig, *, task_status: trio.TaskStatus[Runtime])
         await trio.sleep_forever()
     finally:
         runtime.close()
+
+
+async def _bring_images(runtime: Runtime, config: NodeConfig) -> None:
+    """Image archives, and for an adopted containerd the sandbox image it wants: no registry is needed to start a pod."""
+    if not config.runtime_endpoint:
+        await archives.import_all(runtime, str(own_containerd(config).socket), config.images_dir, config.root)
+        return
+    socket = config.runtime_endpoint.removeprefix("unix://")
+    try:
+        if (await runtime.version()).name != "containerd":
+            return  # others have no way to import an archive
+        if wanted := await runtime.sandbox_image():
+            await ensure_pause_image(runtime, socket, wanted)
+        await archives.import_all(runtime, socket, config.images_dir, config.root)
+    except (RpcFailed, ProgramFailed, OSError) as failed:
+        log.warning("images could not be brought into %s: %s", config.runtime_endpoint, failed)
 
 
 def own_containerd(config: NodeConfig) -> ContainerdConfig:

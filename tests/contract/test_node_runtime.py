@@ -1,10 +1,13 @@
 """The node room on a real containerd: what a pod promises its user."""
 
-# ruff: noqa: ASYNC110 - what is waited for happens in other processes
+# ruff: noqa: ASYNC110, ASYNC220, ASYNC240 - what is waited for happens in other processes
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,9 @@ import trio.testing
 
 from edgekube.kinds.core import pod as pod_kind
 from edgekube.net.nodegate import LogOptions, RunOptions
+from edgekube.node import mounting
+from edgekube.node.runtime.containerd import ContainerdConfig, render, restricted_oom_scores
+from edgekube.node.runtime.packing import PAUSE_IMAGE
 from tests.contract.noderig import Rig, can_run, container, ready, rig, running
 
 pytestmark = [pytest.mark.runtime, pytest.mark.skipif(not can_run(), reason="needs root and containerd")]
@@ -408,8 +414,7 @@ async def test_memory_limits_are_kept() -> None:
         pod = await node.until(
             "hungry",
             lambda p: (
-                (bool(p.status.container_statuses)
-                and p.status.container_statuses[0].state.terminated is not None)
+                (bool(p.status.container_statuses) and p.status.container_statuses[0].state.terminated is not None)
                 or running(p)
             ),
             limit_s=20,
@@ -452,3 +457,24 @@ async def test_a_machine_that_was_switched_off_runs_its_pods_again() -> None:
         after = await node.until("again", lambda p: p.status.container_statuses[0].restart_count == 1 and ready(p))
         assert after.metadata.uid == before.metadata.uid
         assert after.status.container_statuses[0].last_state.terminated is not None
+
+
+async def test_a_containerd_of_somebody_else_is_adopted_and_left_running() -> None:
+    base = Path(tempfile.mkdtemp(prefix="ekt-"))
+    theirs = ContainerdConfig(root=base / "r", state=base / "s", cni_conf_dir=str(base), cni_bin_dir="/usr/lib/cni")
+    restrict = restricted_oom_scores(Path("/proc/self/status").read_text())
+    text = render(theirs, snapshotter="native", restrict_oom=restrict)
+    (base / "config.toml").write_text(text.replace(PAUSE_IMAGE, "registry.invalid/their/pause:9"))
+    child = subprocess.Popen(["containerd", "--config", str(base / "config.toml")], stderr=subprocess.DEVNULL)
+    try:
+        async with rig(runtime_endpoint=str(theirs.socket)) as node:
+            host = {"hostNetwork": True, "containers": [container("app", "sleep 600")]}
+            await node.create({"metadata": {"name": "guest"}, "spec": host})
+            await node.until("guest", ready)
+        assert child.poll() is None
+    finally:
+        child.terminate()
+        child.wait()
+        for point in mounting.mounts_below(base):
+            mounting.unmount(point)
+        shutil.rmtree(base, ignore_errors=True)

@@ -179,7 +179,7 @@ async def keep_containerd(
         runtime = Runtime(str(config.socket))
         try:
             await _answering(runtime, log)
-            await ensure_pause_image(runtime, config)
+            await ensure_pause_image(runtime, str(config.socket))
             task_status.started(runtime)
             await trio.sleep_forever()
         finally:
@@ -200,10 +200,10 @@ async def _answering(runtime: Runtime, log: Path) -> None:
     raise EnvironmentError_(f"containerd does not answer: {why}\n{words}")
 
 
-async def ensure_pause_image(runtime: Runtime, config: ContainerdConfig) -> None:
-    """The sandbox image is made here and imported, unless it is in already."""
-    if await runtime.image(PAUSE_IMAGE) is None:
-        await import_archive(runtime, str(config.socket), pause_image(platform.machine()), [PAUSE_IMAGE])
+async def ensure_pause_image(runtime: Runtime, socket: str, name: str = PAUSE_IMAGE) -> None:
+    """The sandbox image is made here and imported under the name the runtime wants, unless it is in already."""
+    if await runtime.image(name) is None:
+        await import_archive(runtime, socket, pause_image(platform.machine(), name), [name])
 
 
 async def import_archive(

@@ -6,6 +6,7 @@ Raises net.grpc.RpcFailed. Times are nanoseconds since the epoch, 0 for "not yet
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -203,6 +204,15 @@ class Runtime:
         """RuntimeReady and NetworkReady: (status, why not)."""
         told = await self._run("Status")
         return {c.type: (c.status, f"{c.reason} {c.message}".strip()) for c in told.status.conditions}
+
+    async def sandbox_image(self) -> str:
+        """The image sandboxes are made from, where the runtime tells ("" where not)."""
+        told = await self._run("Status", verbose=True)
+        try:
+            settings = json.loads(told.info.get("config", "{}"))
+        except ValueError:
+            return ""
+        return str(settings.get("sandboxImage") or "") if isinstance(settings, dict) else ""
 
     # ---- sandboxes
 

@@ -205,7 +205,7 @@ def _elf32(machine: int, code: bytes) -> bytes:
     return header + load + code
 
 
-def pause_image(machine: str) -> bytes:
+def pause_image(machine: str, name: str = PAUSE_IMAGE) -> bytes:
     """The sandbox image as an OCI archive."""
     files = {"pause": File(pause_program(machine))}
-    return pack_image(PAUSE_IMAGE, files, machine=machine, config={"Entrypoint": ["/pause"], "User": "65535:65535"})
+    return pack_image(name, files, machine=machine, config={"Entrypoint": ["/pause"], "User": "65535:65535"})
