@@ -450,7 +450,8 @@ def _conclude(count: _Count, status: JobStatus) -> list[Action]:
     final = "Failed" if ending.type == "FailureTarget" else "Complete"
     status.conditions = [*status.conditions, _made(final, ending.reason, ending.message, count.now)]
     if final == "Complete":
-        status.completion_time = format_time(count.now)
+        started = parse_time(status.start_time) if status.start_time is not None else count.now
+        status.completion_time = format_time(max(started, count.now))  # the clock may have been set back meanwhile
         notes.append(Tell(Note(reference, "Normal", "Completed", "Job completed")))
     else:
         notes.append(Tell(Note(reference, "Warning", ending.reason, ending.message)))

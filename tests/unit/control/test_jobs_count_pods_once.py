@@ -169,3 +169,13 @@ def test_indexes_are_written_as_ranges(text: str, indexes: set[int]) -> None:
 @given(st.sets(st.integers(0, 200)))
 def test_any_set_of_indexes_comes_back_from_its_text(indexes: set[int]) -> None:
     assert parse_indexes(format_indexes(indexes)) == indexes
+
+
+async def test_a_job_completes_though_the_clock_was_set_back(autojump_clock: Any, cluster: Any) -> None:
+    made = await cluster.create("jobs", job())
+    (pod,) = await pods_of(cluster, 1)
+    cluster.clock.jump(-3600)
+    await end(cluster, pod, "Succeeded")
+    done = await ended(cluster, "Complete")
+    assert done.status.completion_time == done.status.start_time
+    assert made.metadata.creation_timestamp <= done.status.start_time
