@@ -68,7 +68,9 @@ class FakeNode:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             config = NodeConfig(node_name=self.name, node_ip=f"10.0.1.{self._number}", data_dir=Path("/nowhere"))
-            registration = Registration(self.client, self.world.clock, config, MACHINE, partial(self._look, config))
+            registration = Registration(
+                self.client, self.world.clock, config, MACHINE, partial(self._look, config), self._tell
+            )
             await registration.register()
             nursery.start_soon(registration.keep_lease)
             nursery.start_soon(registration.keep_reporting)
@@ -83,6 +85,9 @@ class FakeNode:
 
     async def _look(self, config: NodeConfig, last: NodeStatus) -> NodeStatus:
         return describe(config, MACHINE, Version("fake", "1"), Vitals(), [], last, self.world.clock.now())
+
+    def _tell(self, reason: str, message: str) -> None:
+        self.world.promises.tell(f"{self.name} says {reason}")
 
     def address(self) -> str:
         """A fresh address for a pod."""
@@ -99,8 +104,8 @@ class FakeNode:
             assert self._nursery is not None
             worker = self._workers[after.metadata.uid] = Worker(self, after)
             self._nursery.start_soon(worker.run)
-        elif after.metadata.deletion_timestamp is not None:
-            worker.going.set()
+        else:
+            worker.take(after)
 
 
 MACHINE = Machine(CPUS, 4 << 30, 32 << 30, 32768, "machine", "system", "boot", "6.1", "Linux", "amd64", "fake", 0)
@@ -113,6 +118,8 @@ class Worker:
         self._node, self._pod, self._uid = node, pod, pod.metadata.uid
         self._place = f"{pod.metadata.namespace}/{pod.metadata.name}"
         self.going = trio.Event()
+        self._news = trio.Event()
+        self._said: tuple[bool, str] | None = None  # ready, address
         self._vanished = trio.Event()
         self._restarts = sum(one.restart_count for one in pod.status.container_statuses)
         if pod.metadata.deletion_timestamp is not None:
@@ -122,6 +129,14 @@ class Worker:
         """The API has it no more."""
         self._vanished.set()
         self.going.set()
+        self._news.set()
+
+    def take(self, pod: Pod) -> None:
+        """A newer state from the API."""
+        self._pod = pod
+        if pod.metadata.deletion_timestamp is not None:
+            self.going.set()
+        self._news.set()
 
     @property
     def _once(self) -> bool:
@@ -179,12 +194,21 @@ class Worker:
             promises.stopped(self._uid)
 
     async def _passes(self, seconds: float) -> bool:
-        """Wait; True when the pod is to go before that."""
-        with trio.move_on_after(seconds):
-            await self.going.wait()
+        """Wait; True when the pod is to go before that. What others say of the pod meanwhile is put right."""
+        deadline = trio.current_time() + seconds
+        while not self.going.is_set() and trio.current_time() < deadline:
+            with trio.move_on_at(deadline):
+                await self._news.wait()
+                self._news = trio.Event()
+            if self._said is not None and not self.going.is_set() and self._contradicted(*self._said):
+                await self._report("Running", ready=self._said[0], address=self._said[1])
         return self.going.is_set()
 
+    def _contradicted(self, ready: bool, _: str) -> bool:
+        return any(one.type == "Ready" and one.status != str(ready) for one in self._pod.status.conditions)
+
     async def _report(self, phase: str, *, ready: bool, address: str = "") -> None:
+        self._said = (ready, address)
         metadata, now = self._pod.metadata, str(format_time(self._node.world.clock.now()))
         status: dict[str, Any] = {
             "phase": phase,
