@@ -8,7 +8,7 @@ Works with both hierarchies. A machine without a controller (no memory cgroup on
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 import trio
@@ -18,6 +18,7 @@ from edgekube.node.pods.resources import CGROUP_ROOT, PERIOD_US
 MOUNT = Path("/sys/fs/cgroup")
 REMOVE_ATTEMPTS = 20
 REMOVE_PAUSE_S = 0.05  # processes killed a moment ago still count for a few milliseconds
+SWEEP_AGE_S = 600.0
 CLASSES = ("burstable", "besteffort")
 
 log = logging.getLogger("edgekube.node.cgroups")
@@ -85,6 +86,23 @@ class PodCgroups:
     async def remove(self, parent: str) -> None:
         """Take a pod's cgroup away in every hierarchy; what still has processes in it is left to a later round."""
         await remove(self._mount, parent)
+
+    def sweep(self, known: Container[str], now: float) -> int:
+        """Remove cgroups that pods not in `known` (uids) left behind; how many. Those in use, perhaps by another server of this
+        machine, cannot be removed, and young ones are left alone."""
+        roots = [self._mount] if is_v2(self._mount) else sorted(self._mount.glob("*/"))
+        removed = 0
+        for root in roots:
+            for directory in [*root.glob(f"{CGROUP_ROOT[1:]}/pod*"), *root.glob(f"{CGROUP_ROOT[1:]}/*/pod*")]:
+                try:
+                    if directory.name[3:] in known or now - directory.stat().st_mtime < SWEEP_AGE_S:
+                        continue
+                except FileNotFoundError:
+                    continue
+                for inner in sorted((p for p in directory.rglob("*") if p.is_dir()), reverse=True):
+                    _remove(inner)
+                removed += _remove(directory)
+        return removed
 
 
 def bound(mount: Path, parent: str, bounds: Mapping[str, int]) -> None:

@@ -193,10 +193,11 @@ class Manager:
             await runtime.remove_sandbox(sandbox.id)
 
     async def housekeep(self) -> None:
-        """Directories of pods that are no more."""
+        """Directories and cgroups of pods that are no more."""
         while True:
             if self._pods.synced:
                 await self._remove_orphan_directories()
+                self.tools.cgroups.sweep(self.workers, self.tools.clock.now().timestamp())
             await trio.sleep(HOUSEKEEPING_S)
 
     async def _remove_orphan_directories(self) -> None:

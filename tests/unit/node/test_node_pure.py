@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from edgekube.kinds.core.node import NodeStatus
 from edgekube.kinds.core.secret import Secret
 from edgekube.kinds.core.service import Service, ServicePort, ServiceSpec
 from edgekube.net.nodegate import LogOptions
-from edgekube.node import eviction, garbage, logs
+from edgekube.node import cgroups, eviction, garbage, logs
 from edgekube.node.config import NodeConfig
 from edgekube.node.images import credentials_for, registry_of, with_tag
 from edgekube.node.machine import Machine
@@ -401,3 +402,18 @@ def test_who_is_evicted_when_the_machine_runs_short() -> None:
         "The node was low on resource: memory. Threshold quantity: 100Mi, available: 50Mi. "
         "Container app was using 2Ki, request is 1Ki, has larger consumption of memory. "
     )
+
+
+def test_cgroups_of_pods_that_are_no_more_are_swept(tmp_path: Path) -> None:
+    for name in (
+        "cpu/kubepods/podgone/inner",
+        "cpu/kubepods/burstable/podgone",
+        "cpu/kubepods/besteffort/podhere",
+        "memory/kubepods/podnew",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    kept = tmp_path / "memory/kubepods/podnew"
+    later = kept.stat().st_mtime + 3600
+    os.utime(kept, (later, later))
+    assert cgroups.PodCgroups(tmp_path).sweep({"here"}, later + 1) == 2
+    assert sorted(p.name for p in tmp_path.rglob("pod*")) == ["podhere", "podnew"]
