@@ -16,6 +16,7 @@ CONTROLLERS = (
     "endpoints",
     "endpointslice",
     "endpointslicemirroring",
+    "ephemeralvolume",
     "garbagecollector",
     "job",
     "jobpods",

@@ -321,7 +321,7 @@ async def drive(controller: Controller[Any], keys: KeyQueue[Key], hands: Hands, 
         try:
             plan = await _decide(controller, key, hands)
             outcome = await hands.carry_out(turn, plan) if plan is not None else Outcome()
-        except Conflict as error:  # someone wrote first: look again
+        except (Conflict, NotFound) as error:  # someone wrote first, or deleted: look again
             log.debug("%s/%s: %s", key.namespace, key.name, error)
             keys.retry(key)
         except (ApiError, ConnectionFailed) as error:
@@ -337,7 +337,8 @@ async def drive(controller: Controller[Any], keys: KeyQueue[Key], hands: Hands, 
                 log.debug("%s/%s: %s", key.namespace, key.name, outcome.error)
                 keys.settle(key)  # nothing more can be made there, and what is there goes
             elif outcome.error is not None:
-                log.info("%s/%s: %s", key.namespace, key.name, outcome.error)
+                level = logging.DEBUG if isinstance(outcome.error, NotFound) else logging.INFO
+                log.log(level, "%s/%s: %s", key.namespace, key.name, outcome.error)
                 keys.retry(key)
             else:
                 keys.settle(key, again_in_s=plan.look_again_s if plan is not None else None)

@@ -14,6 +14,7 @@ import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import trio
 
@@ -22,7 +23,7 @@ from edgekube.client.interface import Client
 from edgekube.clock import Clock
 from edgekube.errors import ApiError, ConnectionFailed, NotFound
 from edgekube.kinds.core import event as event_kind
-from edgekube.kinds.core.event import Event, EventSeries, EventSource
+from edgekube.kinds.core.event import Event, EventSource
 from edgekube.reconcile.plan import Note
 
 BUFFERED_NOTES = 1000  # as upstream's broadcaster queue; a note is small
@@ -194,10 +195,9 @@ class Recorder:
                 await trio.sleep(PAUSE_BETWEEN_ATTEMPTS_S)
 
     async def _count_up(self, speaker: Speaker, again: _Again) -> None:
-        patch: dict[str, object]
+        patch: dict[str, Any]
         if speaker.modern:
-            series = EventSeries(count=again.count, last_observed_time=format_micro_time(again.now))
-            patch = {"series": {"count": series.count, "lastObservedTime": str(series.last_observed_time)}}
+            patch = {"series": {"count": again.count, "lastObservedTime": format_micro_time(again.now)}}
         else:
             patch = {"count": again.count, "lastTimestamp": format_time(again.now), "message": again.message}
         await self._client.patch(event_kind.KIND, again.name, again.namespace, patch)
@@ -230,10 +230,6 @@ def _identity(note: Note) -> tuple[str, ...]:
     return (about.kind, about.namespace, about.name, about.uid, about.api_version, about.field_path)
 
 
-def _bound(
-    remembered: OrderedDict[tuple[str, ...], _Written]
-    | OrderedDict[tuple[str, ...], _Similar]
-    | OrderedDict[tuple[str, ...], _Allowance],
-) -> None:
+def _bound(remembered: OrderedDict[tuple[str, ...], Any]) -> None:
     while len(remembered) > REMEMBERED_EVENTS:
         remembered.popitem(last=False)

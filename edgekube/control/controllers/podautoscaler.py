@@ -210,7 +210,7 @@ def _quantity(name: str, amount: int) -> Quantity:
 def _from_ratio(ratio: float, current: int, measured: int) -> int:
     if abs(ratio - 1) <= TOLERANCE:
         return current
-    return math.ceil(ratio * measured) if ratio < 1 or measured == current else math.ceil(ratio * max(measured, 1))
+    return math.ceil(ratio * measured)
 
 
 def _limited(seen: Seen, conditions: _Conditions, proposed: int, current: int, least: int) -> int:

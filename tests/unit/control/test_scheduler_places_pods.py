@@ -96,3 +96,16 @@ async def test_many_pods_never_overfill_a_node(autojump_clock: Any, scheduled: A
 
     nodes = await scheduled.until(four)
     assert (nodes.count("a"), nodes.count("b"), nodes.count("")) == (2, 2, 2)
+
+
+async def test_a_pod_that_waits_long_is_told_of_in_one_event_with_a_count(autojump_clock: Any, scheduled: Any) -> None:
+    await ready_node(scheduled, node("n", cpu="1"))
+    await scheduled.create("pods", pod("p", cpu="4", tolerations=[{"operator": "Exists"}]))
+
+    async def counted() -> Any:
+        events = [e for e in await scheduled.list("events") if e.reason == "FailedScheduling"]
+        return events if events and events[0].series is not None and events[0].series.count >= 3 else None
+
+    (event,) = await scheduled.until(counted, 1000)
+    assert event.message.startswith("0/1 nodes are available: 1 Insufficient cpu.")
+    assert event.type == "Warning"
