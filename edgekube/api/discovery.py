@@ -42,6 +42,8 @@ def storage_version_hash(group: str, version: str, kind: str) -> str:
 def subresources(kind: Kind[Any]) -> list[Subresource]:
     """All of a kind's subresources by name, `status` among them."""
     status = (Subresource("status", kind.name, STATUS_VERBS),) if kind.has_status else ()
+    if kind.custom:
+        return [*status, *kind.subresources]
     return sorted((*kind.subresources, *status), key=lambda sub: sub.name)
 
 
@@ -95,7 +97,7 @@ def _resource(kind: Kind[Any]) -> dict[str, Any]:
         "singularName": kind.singular or kind.name.lower(),
         "namespaced": kind.namespaced,
         "kind": kind.name,
-        "verbs": sorted(kind.verbs),
+        "verbs": list(kind.verbs) if kind.custom else sorted(kind.verbs),
     }
     if kind.short:
         made["shortNames"] = list(kind.short)
@@ -143,7 +145,7 @@ def _aggregated_resource(kind: Kind[Any]) -> dict[str, Any]:
         "responseKind": {"group": "", "version": "", "kind": kind.name},
         "scope": kind.scope.value,
         "singularResource": kind.singular or kind.name.lower(),
-        "verbs": sorted(kind.verbs),
+        "verbs": list(kind.verbs) if kind.custom else sorted(kind.verbs),
     }
     if kind.short:
         made["shortNames"] = list(kind.short)

@@ -132,6 +132,7 @@ class Kind(Generic[T]):
     to_stored: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # wire dict of this version -> stored version's
     from_stored: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     stored_kind: Kind[Any] | None = None  # the sibling itself, where it is no built-in kind
+    custom: bool = False  # from a definition at run time
     rules_on_update: bool = True  # False: update_rules and status_rules know the old state and say all there is to say
 
     @property

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from edgekube import errors
-from edgekube.api import decoding
+from edgekube.api import decoding, rules
 from edgekube.api.kind import Kind
 from edgekube.kinds.catalog import SUBRESOURCE_KINDS, built_in
 from edgekube.server.context import Context
@@ -67,7 +67,7 @@ def read_object(kind: Kind[Any], data: bytes, content_type: str, context: Contex
     media = media_type(content_type)
     if media == JSON:
         document = decoding.parse_object(data, kind.name)
-        check_kind(kind, document)
+        check_kind(kind, document, data)
         check_fields(kind, document, data, context)
         return document
     if media == YAML:
@@ -94,13 +94,16 @@ def _read_yaml(kind: Kind[Any], data: bytes, context: Context) -> Document:
             kind.name, f"couldn't get version/kind; json parse error: {problem}", data
         ) from None
     document = decoding.parse_object(msgspec.json.encode(document), kind.name)
-    check_kind(kind, document)
+    check_kind(kind, document, data)
     check_fields(kind, document, b"", context, repeated)
     return document
 
 
-def check_kind(kind: Kind[Any], document: Document) -> None:
+def check_kind(kind: Kind[Any], document: Document, data: bytes = b"") -> None:
     """Fill in a missing kind and version; raise BadRequest for others than the resource's."""
+    if kind.custom:
+        _check_custom_kind(kind, document, data)
+        return
     name, version = document.get("kind") or kind.name, document.get("apiVersion") or kind.api_version
     for member, value in (("apiVersion", version), ("kind", name)):
         if not isinstance(value, str):
@@ -119,6 +122,30 @@ def check_kind(kind: Kind[Any], document: Document) -> None:
         package = kind.group.partition(".")[0] or "core"
         raise errors.BadRequest(f"{start}converting ({short}.{name}) to ({package}.{kind.name}): unknown conversion")
     raise errors.BadRequest(f'{start}no kind "{name}" is registered for version "{version}" in scheme "{SCHEME}"')
+
+
+def _check_custom_kind(kind: Kind[Any], document: Document, data: bytes) -> None:
+    """Custom resources must say what they are: in a body (`data`) another version cannot be read, in a patch's result it breaks
+    a rule, as another kind does everywhere."""
+    name, version = document.get("kind"), document.get("apiVersion")
+    if not name:
+        text = data or msgspec.json.encode(document)
+        words = f"Object 'Kind' is missing in '{text.decode(errors='replace')}'"
+        raise decoding.unrecognized(kind.name, words, text)
+    metadata = document.get("metadata")
+    called = str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
+    broken = []
+    if version != kind.api_version:
+        if data:
+            raise errors.BadRequest(
+                f"the API version in the data ({version or ''}) does not match the expected API version"
+                f" ({kind.api_version})"
+            )
+        broken.append(rules.invalid("apiVersion", version, f"must be {kind.api_version}"))
+    if name != kind.name:
+        broken.append(rules.invalid("kind", name, f"must be {kind.name}"))
+    if broken:
+        raise rules.invalid_object(str(name), kind.group, called, broken)
 
 
 def _registered(name: str, version: str) -> bool:

@@ -18,9 +18,18 @@ from msgspec import field
 
 from edgekube.api import durations, jsonpath, schema_rules, table
 from edgekube.api.applying import Schema
-from edgekube.api.kind import ALL_VERBS, ENCODER, Column, FieldError, Kind, Scope, Subresource
+from edgekube.api.kind import ENCODER, Column, FieldError, Kind, Scope, Subresource
 from edgekube.api.meta import Object, ObjectMeta, decode_scalar, encode_scalar
-from edgekube.api.schema import Document, JSONSchema, apply_schema, fill_defaults, prune, prune_defaults
+from edgekube.api.schema import (
+    EMBEDDED,
+    Document,
+    JSONSchema,
+    apply_schema,
+    coerce_metadata,
+    fill_defaults,
+    prune,
+    prune_defaults,
+)
 from edgekube.kinds.apiextensions.customresourcedefinition import (
     CustomResourceColumnDefinition,
     CustomResourceDefinition,
@@ -29,7 +38,8 @@ from edgekube.kinds.apiextensions.customresourcedefinition import (
 )
 
 HEAD = ("apiVersion", "kind", "metadata")
-TERMINATING_VERBS = ("delete", "deletecollection", "get", "list", "watch")
+VERBS = ("delete", "deletecollection", "get", "list", "patch", "create", "update", "watch")  # as discovery has them
+TERMINATING_VERBS = tuple(verb for verb in VERBS if verb != "create")
 SCALE_VERBS = ("get", "patch", "update")
 _METADATA = frozenset(one.encode_name for one in msgspec.structs.fields(ObjectMeta))
 _AGE = CustomResourceColumnDefinition(
@@ -46,6 +56,7 @@ class CustomObject(Object):
 
     SCHEMA: ClassVar[JSONSchema] = {}
     OWNERSHIP: ClassVar[Schema | None] = None  # what server-side apply knows of it
+    EMBEDS: ClassVar[bool] = False  # whether other objects stand in it
     SCALE: ClassVar[CustomResourceSubresourceScale | None] = None
     content: dict[str, Any] = field(name=" content", default_factory=dict)  # a name that no schema has
     status: Any = None
@@ -55,7 +66,8 @@ class CustomObject(Object):
         """The paths of what the schema does not know."""
         metadata = document.get("metadata")
         odd = [f"metadata.{name}" for name in metadata if name not in _METADATA] if isinstance(metadata, dict) else []
-        return sorted(odd + prune(document, cls.SCHEMA)[1])
+        kept, unknown = prune(document, cls.SCHEMA)
+        return sorted(odd + unknown + (coerce_metadata(kept, cls.SCHEMA)[1] if cls.EMBEDS else []))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +83,10 @@ class CustomKind(Kind[CustomObject]):
     def from_dict(self, document: Document) -> CustomObject:
         """Pruned and with defaults."""
         schema = self.type.SCHEMA
-        return self._made(fill_defaults(prune(document, schema)[0], schema))
+        kept, _ = prune(document, schema)
+        if self.type.EMBEDS:
+            kept, _, _ = coerce_metadata(kept, schema)
+        return self._made(fill_defaults(kept, schema))
 
     def _made(self, document: Document) -> CustomObject:
         head = msgspec.convert(
@@ -172,6 +187,7 @@ def _type_of(name: str, version: CustomResourceDefinitionVersion) -> type[Custom
         "__module__": __name__,
         "SCHEMA": schema,
         "OWNERSHIP": apply_schema(schema, name),
+        "EMBEDS": f'"{EMBEDDED}":true'.encode() in ENCODER.encode(schema),
         "SCALE": scale,
     }
     made: type[CustomObject] = new_class(name, (CustomObject,), {}, lambda namespace: namespace.update(members))
@@ -208,12 +224,13 @@ def _kind_of(
         short=tuple(known.short_names),
         categories=tuple(known.categories),
         scope=Scope.NAMESPACED if spec.scope == "Namespaced" else Scope.CLUSTER,
-        verbs=TERMINATING_VERBS if going else ALL_VERBS,
+        verbs=TERMINATING_VERBS if going else VERBS,
         has_status=below is not None and below.status is not None,
         subresources=(Subresource("scale", "Scale", SCALE_VERBS, "autoscaling", "v1"),) if scaled else (),
         rules=_rules,
         update_rules=_update_rules,
         status_rules=_update_rules,
+        custom=True,
         rules_on_update=False,
         columns=_columns(version),
         deprecation=_deprecation(definition, version),

@@ -236,6 +236,8 @@ class Documents:
     def missing(self, path: str) -> Answer:
         """The answer where a whole group or version is unknown. Raises NotFound within the core group."""
         parts = path.strip("/").split("/")
+        if parts[0] == "apis" and len(parts) > 1 and self._kinds.is_custom(parts[1]):
+            return PAGE_NOT_FOUND
         if parts[0] == "api" or (len(parts) > 2 and self._kinds.has_group(parts[1])):
             raise answers.no_such_resource()
         return PAGE_NOT_FOUND

@@ -154,6 +154,8 @@ def shaped_list(kind: Kind[Any], form: Form, page: Page, include: str, now_text:
         items = [_without_conversions(kind, kind.from_json(value)) for value in page.values]
         made = table.render(kind, items, now_text, include, metadata=metadata, version=form.version)
         return ENCODER.encode(made)
+    if kind.custom and not form.shape:
+        metadata.setdefault("continue", "")  # written even when empty, as upstream's untyped lists do
     head = ENCODER.encode(metadata)
     if form.shape == PARTIAL:
         raise errors.NotAcceptable(

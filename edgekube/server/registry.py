@@ -68,6 +68,10 @@ class KindTable:
         """Whether anything of a group is served."""
         return any(kind.group == group for kind in self._kinds.values())
 
+    def is_custom(self, group: str) -> bool:
+        """Whether a group comes from definitions at run time."""
+        return any(kind.custom for kind in self._kinds.values() if kind.group == group)
+
     def has_version(self, group: str, version: str) -> bool:
         """Whether anything of a group's version is served."""
         return any((kind.group, kind.version) == (group, version) for kind in self._kinds.values())

@@ -30,6 +30,7 @@ from edgekube.server.stored import Stored
 from edgekube.server.watching import WatchEvent
 from edgekube.server.writing import Target, Written
 
+ANY_SCALE = "*/scale"  # of custom resources
 BODY_MAX_BYTES = 3 * 1024 * 1024
 MANAGER_FROM_AGENT_LETTERS = 128
 DELETE_SCHEME = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"
@@ -82,6 +83,14 @@ class Resources:
         self.special = dict(special)
         self.connectors = dict(connectors)
 
+    def is_nowhere(self, asked: Asked) -> bool:
+        """Whether a path leads nowhere in a group of custom resources, which has no answer of its own for that."""
+        kinds = self.registry.kinds
+        kind = kinds.find(asked.group, asked.version, asked.plural)
+        if kind is None:
+            return kinds.is_custom(asked.group)
+        return kind.custom and bool(asked.namespace) and not kind.namespaced
+
     def kind_of(self, asked: Asked) -> Kind[Any]:
         """The kind that is asked for. Raises NotFound."""
         kind = self.registry.kinds.find(asked.group, asked.version, asked.plural)
@@ -93,6 +102,8 @@ class Resources:
 
     def check_method(self, kind: Kind[Any], asked: Asked, method: str) -> None:
         """Whether this path has this method. Raises NotFound for the path, MethodNotAllowed for the method."""
+        if asked.subresource and kind.custom:
+            self._check_custom(kind, asked)
         if asked.subresource:
             subresource = next((one for one in discovery.subresources(kind) if one.name == asked.subresource), None)
             if subresource is None or (asked.tail and asked.subresource != "proxy"):
@@ -108,6 +119,15 @@ class Resources:
         if kind.namespaced and not asked.namespace and asked.verb not in ("list", "watch"):
             raise answers.no_such_method()
 
+    @staticmethod
+    def _check_custom(kind: Kind[Any], asked: Asked) -> None:
+        subresource = next((one for one in discovery.subresources(kind) if one.name == asked.subresource), None)
+        if subresource is None:
+            raise answers.not_found(kind, asked.name)
+        if asked.verb not in subresource.verbs:
+            words = f'{asked.verb} is not supported on resources of kind "{kind.plural}.{kind.group}"'
+            raise errors.MethodNotAllowed(words, group=kind.group, kind=kind.plural)
+
     async def answer(
         self, asked: Asked, kind: Kind[Any], request: Request, body: bytes, user: User
     ) -> tuple[Answer, Context]:
@@ -116,6 +136,8 @@ class Resources:
             kind=kind, namespace=self._namespace(kind, asked), name=asked.name, subresource=asked.subresource
         )
         key = f"{kind.group}/{kind.plural}" + (f"/{asked.subresource}" if asked.subresource else "")
+        if kind.custom and asked.subresource == "scale":
+            key = ANY_SCALE
         if (special := self.special.get(key)) and (asked.subresource or asked.verb == "create"):
             name = {"create": "CreateOptions", "update": "UpdateOptions", "patch": "PatchOptions"}.get(asked.verb)
             applies = request.header("content-type").startswith(patches.APPLY_PATCH)

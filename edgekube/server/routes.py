@@ -107,7 +107,8 @@ class Routes:
         self.authorize(attributes)
         if not asked.is_resource:
             return await self._send(exchange, await self._document(exchange, asked), headers)
-        if not self._resources.registry.kinds.has_version(asked.group, asked.version):
+        known = self._resources.registry.kinds.has_version(asked.group, asked.version)
+        if not known or self._resources.is_nowhere(asked):
             return await self._send(exchange, self._documents.missing(asked.path), headers)
         kind = self._resources.kind_of(asked)
         self._resources.check_method(kind, asked, request.method)

@@ -163,6 +163,11 @@ def prepare_update(new: CustomResourceDefinition, old: CustomResourceDefinition)
     _remember_storage(new)
 
 
+def prepare_status(new: CustomResourceDefinition, _: CustomResourceDefinition) -> None:
+    """Nobody can make it forget the version that is stored now."""
+    _remember_storage(new)
+
+
 def is_established(definition: CustomResourceDefinition) -> bool:
     """Whether its resource is served."""
     return any(one.type == "Established" and one.status == "True" for one in definition.status.conditions or ())
@@ -373,6 +378,7 @@ KIND = Kind(
     default=default,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
+    prepare_status=prepare_status,
     rules=definition_rules,
     update_rules=definition_update_rules,
     allow_unconditional_update=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgekube.server.context import Authorizer
-from edgekube.server.resources import Subresource
+from edgekube.server.resources import ANY_SCALE, Subresource
 
 if TYPE_CHECKING:
     from edgekube.server.registry import Registry
@@ -22,6 +22,7 @@ def built_in(registry: Registry, authorizer: Authorizer) -> dict[str, Subresourc
     binding = Binding(registry)
     return {
         **{f"{resource}/scale": Scale(registry) for resource in SCALED},
+        ANY_SCALE: Scale(registry),
         "/pods/binding": binding,
         "/bindings": binding,
         "/pods/eviction": Eviction(registry),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgekube import errors
-from edgekube.api import applying, decoding, patching, selectors
+from edgekube.api import applying, decoding, jsonpath, patching, selectors
 from edgekube.api.kind import ENCODER, Kind
 from edgekube.api.rules import invalid, not_negative
 from edgekube.kinds.autoscaling import scale as types
@@ -17,6 +17,7 @@ from edgekube.net.exchange import Request
 from edgekube.server import answers, bodies, negotiation, patches
 from edgekube.server.bodies import Document
 from edgekube.server.context import Context
+from edgekube.server.customkinds import CustomObject, document_of
 from edgekube.server.paths import Asked
 from edgekube.server.registry import Registry
 from edgekube.server.resources import Answer
@@ -29,6 +30,8 @@ KIND: Kind[types.Scale] = types.KIND
 
 def view(item: Any) -> Document:
     """The Scale of a parent."""
+    if isinstance(item, CustomObject):
+        return _custom_view(item)
     meta, spec = item.metadata, item.spec
     selector = spec.selector
     query = selectors.from_map(selector) if isinstance(selector, dict) else selectors.from_label_selector(selector)
@@ -48,6 +51,39 @@ def view(item: Any) -> Document:
     }
     if not made["status"]["selector"]:
         del made["status"]["selector"]
+    return made
+
+
+def _path(path: str) -> list[str]:
+    """The members a scale's path names; upstream allows nothing else in it."""
+    return path.strip(".").split(".")
+
+
+def _custom_view(item: CustomObject) -> Document:
+    """The Scale of a custom resource, gathered from where its definition says."""
+    declared, document = item.SCALE, document_of(item)
+    assert declared is not None
+
+    def at(path: str | None) -> Any:
+        return next(iter(jsonpath.find(document, path)), None) if path else None
+
+    meta, wanted, selector = item.metadata, at(declared.spec_replicas_path), at(declared.label_selector_path)
+    status: Document = {"replicas": at(declared.status_replicas_path) or 0}
+    if selector:
+        status["selector"] = selector
+    metadata = {
+        "name": meta.name,
+        "namespace": meta.namespace,
+        "uid": meta.uid,
+        "resourceVersion": meta.resource_version,
+        "creationTimestamp": str(meta.creation_timestamp or ""),
+    }
+    made = {"kind": "Scale", "apiVersion": API_VERSION, "metadata": {k: v for k, v in metadata.items() if v}}
+    return made | {"spec": {"replicas": wanted} if wanted else {}, "status": status}
+
+
+def _replicas(item: Any) -> int:
+    made: int = view(item)["spec"].get("replicas") or 0
     return made
 
 
@@ -88,9 +124,7 @@ class Scale:
         async def transform(live: Stored[Any] | None) -> Document:
             assert live is not None
             now = view(live.item)
-            now["spec"] = {
-                "replicas": live.item.spec.replicas or 0
-            }  # upstream's patches see a zero, its readers do not
+            now["spec"] = {"replicas": _replicas(live.item)}  # upstream's patches see a zero, its readers do not
             if media == patches.JSON_PATCH:
                 changed = patching.json_patch(now, patch)
             elif media == patches.MERGE_PATCH:
@@ -153,7 +187,12 @@ def _with_replicas(target: Target, live: Stored[Any], scale: Document) -> Docume
     if revision and revision not in ("0", live.item.metadata.resource_version):
         raise answers.conflict(target.kind, target.name)
     document = target.kind.to_dict(live.item)
-    document["spec"] = document.get("spec", {}) | {"replicas": wanted.spec.replicas}
+    *above, last = _path(live.item.SCALE.spec_replicas_path) if target.kind.custom else ("spec", "replicas")
+    place = document
+    for name in above:
+        place[name] = dict(place.get(name) or {})
+        place = place[name]
+    place[last] = wanted.spec.replicas
     return document
 
 
