@@ -37,6 +37,14 @@ class Step:
     key: Key
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Between what a rollout keeps an app: ready pods at least, wished-for pods at most."""
+
+    least_ready: int
+    most: int
+
+
 @dataclass(slots=True)
 class Pods:
     """The pods as published, by key, and what became of each uid."""
@@ -68,6 +76,8 @@ class Promises:
         self._acknowledged: dict[Key, int] = {}
         self._removed: dict[Key, int] = {}
         self._lost: tuple[dict[Key, int], set[Key], int] = ({}, set(), 0)
+        self._sets: dict[Key, Document] = {}
+        self.limits: dict[tuple[str, str], Limits] = {}  # by namespace and label "app"
         self.node_milli_cpu = 0  # 0: not checked
         self.trace: list[str] = []
 
@@ -148,8 +158,10 @@ class Promises:
             self._removed[step.key] = step.revision
         if step.key.resource == PODS:
             self._check_pod(step.key, None if gone else document)
-        elif document is not None and not gone:
-            self._check_owner(step.key.resource, document)
+        elif gone:
+            self._sets.pop(step.key, None)
+        elif document is not None:
+            self._check_owner(step.key, document)
 
     def state_at(self, resource: str, revision: int) -> dict[Key, int]:
         """What was there at a revision, by key, with the revision of each."""
@@ -165,7 +177,9 @@ class Promises:
 
     def _check_pod(self, key: Key, pod: Document | None) -> None:
         if pod is None:
-            self.pods.now.pop(key, None)
+            gone = self.pods.now.pop(key, None)
+            if gone is not None:
+                self._check_limits(key.namespace, app_of(gone))
             return
         self.pods.now[key] = pod
         uid, phase = pod["metadata"]["uid"], pod.get("status", {}).get("phase", "")
@@ -182,8 +196,22 @@ class Promises:
             self._holds(
                 count <= self._wished[owner], f"pod {key.name} is one too many: {count} of {self._wished[owner]}"
             )
+        self._check_limits(key.namespace, app_of(pod))
         if node and self.node_milli_cpu and is_active(pod):
             self._check_room(node)
+
+    def _check_limits(self, namespace: str, app: str) -> None:
+        limits = self.limits.get((namespace, app))
+        if limits is None:
+            return
+        pods = [pod for key, pod in self.pods.now.items() if key.namespace == namespace and app_of(pod) == app]
+        ready = sum(is_active(pod) and is_ready(pod) for pod in pods)
+        self._holds(
+            ready >= limits.least_ready, f"{namespace}/{app} has {ready} ready pods, less than {limits.least_ready}"
+        )
+        sets = [one for key, one in self._sets.items() if key.namespace == namespace and app_of(one) == app]
+        wished = sum(one["spec"].get("replicas", 0) for one in sets)
+        self._holds(wished <= limits.most, f"{namespace}/{app} wishes for {wished} pods, more than {limits.most}")
 
     def _check_room(self, node: str) -> None:
         taken = sum(
@@ -197,15 +225,13 @@ class Promises:
             f"{node} has pods that want {taken} milli cpu, {self.node_milli_cpu} are there",
         )
 
-    def _check_owner(self, resource: str, document: Document) -> None:
-        uid, spec, name = (
-            document["metadata"]["uid"],
-            document.get("spec", {}),
-            document["metadata"]["name"],
-        )
-        if resource == SETS:
-            self._wished[uid] = max(self._wished[uid], spec.get("replicas", 1))
-        elif resource == JOBS:
+    def _check_owner(self, key: Key, document: Document) -> None:
+        uid, spec, name = document["metadata"]["uid"], document.get("spec", {}), key.name
+        if key.resource == SETS:
+            self._wished[uid] = max(self._wished[uid], spec.get("replicas", 0))
+            self._sets[key] = document
+            self._check_limits(key.namespace, app_of(document))
+        elif key.resource == JOBS:
             self._wished[uid] = max(self._wished[uid], spec.get("parallelism", 1))
             conditions = document.get("status", {}).get("conditions", [])
             complete = any(one["type"] == "Complete" and one["status"] == "True" for one in conditions)
@@ -243,6 +269,18 @@ def owner_of(document: Document) -> str:
     """The uid of the controller an object belongs to, "" without one."""
     owners = document["metadata"].get("ownerReferences", [])
     return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+
+
+def app_of(document: Document) -> str:
+    """The label "app"."""
+    return str(document["metadata"].get("labels", {}).get("app", ""))
+
+
+def is_ready(pod: Document) -> bool:
+    """Whether a pod says so."""
+    return any(
+        one["type"] == "Ready" and one["status"] == "True" for one in pod.get("status", {}).get("conditions", [])
+    )
 
 
 def is_active(pod: Document) -> bool:

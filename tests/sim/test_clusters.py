@@ -17,36 +17,36 @@ NODES = ("crash_node", "cut_node", "jump_clock")
 
 def chosen_seeds() -> range:
     """What SIM_SEEDS names, first-last."""
-    first, _, last = os.environ.get("SIM_SEEDS", "100-104").partition("-")
+    first, _, last = os.environ.get("SIM_SEEDS", "100-102").partition("-")
     return range(int(first), int(last or first) + 1)
 
 
 def test_a_calm_cluster_does_what_it_is_asked() -> None:
-    told = simulate(Story(seed=1, lasts_s=90.0))
+    told = simulate(Story(seed=1, lasts_s=60.0, steady=True))
     assert told.crashes == 0
     assert told.events_seen > 100
 
 
 def test_the_same_seed_tells_the_same_story() -> None:
-    story = Story(seed=11, faults=SERVER + NODES, lasts_s=40.0)
+    story = Story(seed=11, faults=SERVER + NODES, lasts_s=30.0)
     once, again = simulate(story), simulate(story)
     assert once.trace == again.trace
 
 
 @pytest.mark.parametrize("seed", [21, 22])
 def test_a_server_that_crashes_loses_nothing_and_catches_up(seed: int) -> None:
-    told = simulate(Story(seed=seed, faults=SERVER, lasts_s=120.0))
+    told = simulate(Story(seed=seed, faults=SERVER, lasts_s=80.0))
     assert told.crashes > 0
 
 
-@pytest.mark.parametrize("seed", [31, 32])
+@pytest.mark.parametrize("seed", [31])
 def test_nodes_that_fail_are_made_up_for(seed: int) -> None:
     told = simulate(Story(seed=seed, faults=NODES, lasts_s=120.0))
     assert told.events_seen > 100
 
 
 def test_a_cluster_where_everything_fails_comes_to_rest_as_asked() -> None:
-    told = simulate(Story(seed=41, faults=SERVER + NODES, lasts_s=150.0))
+    told = simulate(Story(seed=41, faults=SERVER + NODES, lasts_s=100.0))
     assert told.crashes > 0
 
 
