@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.benchmarks.figures import Figure, cpu_s, pss_mib, written_bytes
+from tests.benchmarks.figures import Figure, cpu_s, pss_mib, settle, written_bytes
 from tests.support import ROOT, Server, api_server, eventually, start
 
 WRITERS = 16
@@ -74,7 +74,7 @@ def start_and_memory(directory: Path) -> list[Figure]:
         last = server
         if len(times) < 5:
             server.stop()
-    time.sleep(5)
+    settle(last.process.pid)
     figures = [
         Figure("server without node: exec to /readyz", statistics.median(times), "s", "1.0 s"),
         Figure("server without node: memory (PSS) idle", pss_mib(last.process.pid), "MiB", "90 MiB"),
@@ -141,8 +141,9 @@ def big_lists(directory: Path) -> list[Figure]:
             for i in range(number, PODS, 8):
                 connection.ask("POST", "/api/v1/namespaces/default/pods", pod(f"pod-{i:05}"))
 
-        Connection(server, context).ask("GET", "/api/v1/namespaces/default/serviceaccounts/default")
+        eventually(lambda: server.get("/api/v1/namespaces/default/serviceaccounts/default")[0] == 200)
         _together(fill, 8)
+        settle(server.process.pid)
         reader = Connection(server, context)
         rates, size = [], 0
         for _ in range(5):

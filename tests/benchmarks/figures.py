@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,3 +45,13 @@ def written_bytes(pid: int) -> int:
     """Bytes this process caused to be written to storage."""
     lines = Path(f"/proc/{pid}/io").read_text().splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("write_bytes")))
+
+
+def settle(pid: int, *, most_s: float = 120.0) -> None:
+    """Return once a process has used less than a tenth of a core for two seconds: what it was still busy with is done."""
+    deadline = time.monotonic() + most_s
+    while time.monotonic() < deadline:
+        before = cpu_s(pid)
+        time.sleep(2)
+        if cpu_s(pid) - before < 0.2:
+            return
