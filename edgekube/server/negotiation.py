@@ -151,7 +151,7 @@ def shaped_list(kind: Kind[Any], form: Form, page: Page, include: str, now_text:
     if page.remaining:
         metadata["remainingItemCount"] = page.remaining
     if form.shape == TABLE:
-        items = [_without_conversions(kind, kind.from_json(value)) for value in page.values]
+        items = (_without_conversions(kind, kind.from_json(value)) for value in page.values)  # one decoded at a time
         made = table.render(kind, items, now_text, include, metadata=metadata, version=form.version)
         return ENCODER.encode(made)
     if kind.custom and not form.shape:
@@ -169,21 +169,30 @@ def shaped_list(kind: Kind[Any], form: Form, page: Page, include: str, now_text:
             head,
             items_json,
         )
-    return b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[%b]}\n' % (
+    start = b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[' % (
         kind.name.encode(),
         kind.api_version.encode(),
         head,
-        b",".join(_bare(kind, page.values)),
     )
+    return _joined(start, kind, page.values)
 
 
-def _bare(kind: Kind[Any], values: Sequence[bytes]) -> Sequence[bytes]:
-    """Items of a built-in kind's list carry neither kind nor version; custom resources keep theirs."""
-    if is_custom(kind):
-        return values
+def _joined(start: bytes, kind: Kind[Any], values: Sequence[bytes]) -> bytes:
+    """A whole list in one copy of its objects' bytes, which may be many megabytes.
+
+    Items of a built-in kind's list carry neither kind nor version; custom resources keep theirs.
+    """
     prefix = b'{"kind":"%b","apiVersion":"%b",' % (kind.name.encode(), kind.api_version.encode())
     skip = len(prefix)
-    return [b"{" + value[skip:] if value.startswith(prefix) else value for value in values]
+    custom = is_custom(kind)
+    pieces: list[bytes | memoryview] = [start]
+    for position, value in enumerate(values):
+        if custom or not value.startswith(prefix):
+            pieces += (b"," if position else b"", value)
+        else:
+            pieces += (b",{" if position else b"{", memoryview(value)[skip:])
+    pieces.append(b"]}\n")
+    return b"".join(pieces)
 
 
 def encode(form_media: str, kind: Kind[Any] | None, body: bytes) -> bytes:
