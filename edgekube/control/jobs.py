@@ -160,7 +160,9 @@ def pause_left_s(failed: Sequence[Pod], succeeded: Sequence[Pod], now: datetime)
     if not failures:
         return 0.0
     pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(len(failures) - 1, 30))
-    return max(0.0, (failures[-1] + timedelta(seconds=pause) - now).total_seconds())
+    latest = now + timedelta(seconds=pause)  # what is later was stamped before the clock was set back
+    believable = [moment for moment in failures if moment <= latest]
+    return max(0.0, (believable[-1] + timedelta(seconds=pause) - now).total_seconds()) if believable else 0.0
 
 
 def restarts_past(limit: int, active: Sequence[Pod]) -> bool:

@@ -112,6 +112,8 @@ class Promises:
             self._holds(
                 lasting[key] >= before[key], f"{'/'.join(key)} went back from revision {before[key]} to {lasting[key]}"
             )
+        for key in (touched & before.keys()) - lasting.keys():
+            self._removed[key] = revision  # written, and lost before anybody was told
         for key, told in self._acknowledged.items():
             reached = max(lasting.get(key, 0), self._removed.get(key, 0))
             self._holds(reached >= told, f"{'/'.join(key)} was acknowledged at revision {told} and is at {reached}")

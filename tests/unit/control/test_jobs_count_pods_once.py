@@ -179,3 +179,13 @@ async def test_a_job_completes_though_the_clock_was_set_back(autojump_clock: Any
     done = await ended(cluster, "Complete")
     assert done.status.completion_time == done.status.start_time
     assert made.metadata.creation_timestamp <= done.status.start_time
+
+
+async def test_a_failed_pod_is_replaced_though_the_clock_was_set_back(autojump_clock: Any, cluster: Any) -> None:
+    await cluster.create("jobs", job())
+    (pod,) = await pods_of(cluster, 1)
+    await end(cluster, pod, "Failed", 1)
+    cluster.clock.jump(-3600)
+    (other,) = await pods_of(cluster, 1)
+    await end(cluster, other, "Succeeded")
+    await ended(cluster, "Complete")
