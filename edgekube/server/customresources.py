@@ -37,6 +37,8 @@ from edgekube.server.stored import Stored
 from edgekube.server.writing import Target
 from edgekube.store.interface import Change, ChangeType, Compacted
 
+CLEAR_AGAIN_S = 1.0
+
 log = logging.getLogger(__name__)
 
 
@@ -181,7 +183,12 @@ class CustomResources:
         present = self._served.get(name)
         if present is not None and present[0] == seen:
             return
-        kinds, table = kinds_of(definition), self._registry.kinds
+        table = self._registry.kinds
+        try:
+            kinds = [kind for kind in kinds_of(definition) if not self._is_built_in(kind)]
+        except Exception:  # one definition that we misread must not take the others with it
+            log.exception("%s cannot be served", name)
+            return
         versions = {kind.version for kind in kinds}
         for kind in present[1] if present is not None else ():
             if kind.version not in versions:
@@ -189,6 +196,10 @@ class CustomResources:
         for kind in kinds:
             table.add(kind)
         self._served[name] = seen, kinds
+
+    def _is_built_in(self, kind: CustomKind) -> bool:
+        present = self._registry.kinds.find(kind.group, kind.version, kind.plural)
+        return present is not None and not present.custom
 
     def _drop(self, name: str) -> None:
         _, kinds = self._served.pop(name, (None, []))
@@ -212,26 +223,17 @@ class CustomResources:
             await self._registry.writer.update(target, transform, context, may_create=False)
         except (errors.NotFound, errors.Conflict):
             return  # it went, or its next change comes here
-        except errors.ApiError as problem:
+        except errors.EdgekubeError as problem:
             log.warning("%s: its status cannot be written: %s", target.name, problem)
 
     async def _clear(self, definition: CustomResourceDefinition) -> None:
         """Delete all objects, wait for those that something holds back, then let the definition go."""
-        name, uid, kind, store = (
-            definition.metadata.name,
-            definition.metadata.uid,
-            stored_kind(definition),
-            self._registry.store,
-        )
-        while store.list(kind.resource, limit=1).rows:
-            async with store.watch(kind.resource, None, after=store.revision) as changes:
-                context = Context(user=LOOPBACK)
-                await self._registry.delete_collection(kind, "", ListOptions(), DeleteOptions(), context)
-                try:
-                    while store.list(kind.resource, limit=1).rows:
-                        await changes.__anext__()
-                except Compacted:
-                    continue
+        name, uid = definition.metadata.name, definition.metadata.uid
+        kind = stored_kind(definition)
+        while True:
+            if self._is_built_in(kind) or await self._emptied(kind):
+                break
+            await trio.sleep(CLEAR_AGAIN_S)
 
         async def transform(live: Stored[Any] | None) -> dict[str, Any]:
             assert live is not None
@@ -243,3 +245,19 @@ class CustomResources:
 
         await self._write(Target(kind=KIND, namespace="", name=name), transform)
         self._leaving.discard(uid)
+
+    async def _emptied(self, kind: CustomKind) -> bool:
+        """Delete all objects and wait until they are gone; False when that must be tried again."""
+        store = self._registry.store
+        try:
+            async with store.watch(kind.resource, None, after=store.revision) as changes:
+                context = Context(user=LOOPBACK)
+                await self._registry.delete_collection(kind, "", ListOptions(), DeleteOptions(), context)
+                while store.list(kind.resource, limit=1).rows:
+                    await changes.__anext__()
+        except Compacted:
+            return False
+        except errors.EdgekubeError as problem:
+            log.warning("%s: its objects cannot be deleted yet: %s", kind.resource, problem)
+            return False
+        return True

@@ -12,6 +12,7 @@ import logging
 import platform
 import re
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -97,24 +98,31 @@ class OpenApiFiles:
             self._generation = self._kinds.generation
             self._print = ""
 
-    def _fingerprint(self) -> str:
-        """Names the code and kinds that the documents are made from."""
+    @cached_property
+    def _code(self) -> bytes:
+        """Names the code that the documents are made from."""
         package = Path(__file__).parent.parent
         seen = hashlib.sha256()
         for path in sorted([*(package / "api").glob("*.py"), *(package / "kinds").rglob("*.py")]):
             facts = path.stat()
             seen.update(f"{path.name} {facts.st_size} {facts.st_mtime_ns}\n".encode())
+        return seen.digest()
+
+    def _fingerprint(self, name: str) -> str:
+        """Names the code and kinds that a document is made from: that of one group knows no custom kinds of others."""
+        seen = hashlib.sha256(self._code)
         for kind in self._kinds.all():
-            seen.update(f"{kind.api_version} {kind.plural}\n".encode())
-            if isinstance(kind, CustomKind):
-                seen.update(ENCODER.encode([kind.name, kind.type.SCHEMA, kind.has_status, len(kind.subresources)]))
+            if not isinstance(kind, CustomKind):
+                seen.update(f"{kind.api_version} {kind.plural}\n".encode())
+            elif not name.startswith("v3/") or name.startswith(f"v3/apis/{kind.group}"):
+                facts = [kind.api_version, kind.plural, kind.name, kind.verbs, kind.scope, kind.has_status]
+                seen.update(ENCODER.encode([*facts, len(kind.subresources), kind.type.SCHEMA]))
         return seen.hexdigest()[:16]
 
     def _path(self, name: str) -> Path | None:
         if self._directory is None:
             return None
-        self._print = self._print or self._fingerprint()
-        return self._directory / f"{self._print}-{name.replace('/', '~')}.gz"
+        return self._directory / f"{self._fingerprint(name)}-{name.replace('/', '~')}.gz"
 
     def _all_hashes(self, paths: list[str]) -> dict[str, str]:
         index = self._path("v3-hashes")
@@ -171,6 +179,9 @@ def _write(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         new.write_bytes(data)
         new.replace(path)
+        for old in path.parent.glob(f"*-{path.name.partition('-')[2]}"):
+            if old != path and len(old.name) == len(path.name):
+                old.unlink(missing_ok=True)
     except OSError as error:
         log.warning("%s is not kept: %s", path, error.strerror)
         new.unlink(missing_ok=True)

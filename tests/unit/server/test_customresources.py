@@ -256,6 +256,24 @@ async def test_established_definitions_are_served_from_the_start() -> None:
     assert (await again.good("GET", f"{WIDGETS}/a"))["spec"] == {"color": "red", "replicas": 1}
 
 
+async def test_built_in_kinds_are_not_displaced(api: Api) -> None:
+    async with following(api):
+        group, leases = "coordination.k8s.io", "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+        await api.good("POST", leases, {"metadata": {"name": "kept"}})
+        made = definition("leases", kind="Lease")
+        made["metadata"] = {"name": f"leases.{group}", "annotations": {"api-approved.kubernetes.io": "https://x.org"}}
+        made["spec"]["group"] = group
+        await api.good("POST", CRDS, made)
+        await until(api, f"{CRDS}/leases.{group}", established)
+        kind = api.server.registry.kinds.find(group, "v1", "leases")
+        assert kind is not None
+        assert not kind.custom
+        await api.good("DELETE", f"{CRDS}/leases.{group}")
+        await until(api, f"{CRDS}/leases.{group}", gone)
+        assert api.server.registry.kinds.find(group, "v1", "leases") is kind
+        assert (await api.good("GET", f"{leases}/kept"))["kind"] == "Lease"
+
+
 async def test_openapi_has_the_schema(api: Api) -> None:
     async with following(api):
         await define(api)
