@@ -22,17 +22,21 @@ pytestmark = pytest.mark.slow
 FLOORS: dict[str, int] = {
     "01-discovery": 49,
     "02-defaulting": 80,
-    "03-validation": 200,
-    "04-patch": 84,
-    "05-update": 55,
-    "06-listwatch": 32,
-    "07-tables": 83,
+    "03-validation": 202,
+    "04-patch": 86,
+    "05-update": 57,
+    "06-listwatch": 33,
+    "07-tables": 85,
     "08-fieldvalidation": 36,
-    "13-openapi": 47,
+    "09-subresources": 25,
+    "10-auth": 23,
+    "11-crds": 30,
+    "13-openapi": 48,
+    "14-controllers": 36,
 }
-#: Areas of the corpus that wait for what is not built yet (custom resources, webhooks, policies, autoscaling): left out whole,
-#: because their cases poll for minutes for what cannot come. Each moves up into FLOORS with the part that serves it.
-LATER = ("09-subresources", "10-auth", "11-crds", "12-admission", "14-controllers", "15-kubectl")
+#: Areas that wait: webhooks and CEL policies are not acted on yet, and their cases poll for minutes for what cannot come; the
+#: kubectl transcripts are of kubectl 1.36, whose wording older ones do not have. Each moves up with the part that serves it.
+LATER = ("12-admission", "15-kubectl")
 
 if not (GOLDEN / "golden.py").exists():
     pytest.skip("../shared/golden is not beside this clone: recorded API cases are left out", allow_module_level=True)
