@@ -172,10 +172,11 @@ class CustomResources:
                 nursery.start_soon(self._clear, definition)
             return
         status = status_of(definition, self._registry.cluster.all(KIND), self._registry.writer.now())
-        definition = replace(definition, status=status)
-        if is_established(definition):
-            self._serve(definition)
-        await self._write_status(name, meta.uid)
+        told = replace(definition, status=status)
+        if is_established(told):
+            self._serve(told)
+        if status != definition.status:
+            await self._write_status(name, meta.uid)
 
     def _serve(self, definition: CustomResourceDefinition) -> None:
         name, meta = definition.metadata.name, definition.metadata
