@@ -39,6 +39,19 @@ def children_of_shims(pids: list[int]) -> list[int]:
     return made
 
 
+def forget_empty_sandboxes() -> None:
+    """Network namespaces of sandboxes whose processes were killed: nobody is left in them, and their veths go with them."""
+    lived_in = set()
+    for entry in Path("/proc").glob("[0-9]*/ns/net"):
+        try:
+            lived_in.add(entry.stat().st_ino)
+        except OSError:
+            continue
+    for place in Path("/run/netns").glob("cni-*"):
+        if place.stat().st_ino not in lived_in:
+            subprocess.run(["ip", "netns", "del", place.name], check=False, stderr=subprocess.DEVNULL)
+
+
 def main(data: str, dns: str = "") -> None:
     for _ in range(5):
         found = processes(data)
@@ -53,6 +66,7 @@ def main(data: str, dns: str = "") -> None:
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if data in line]
     for mount in reversed(mounts):
         subprocess.run(["umount", "-l", mount], check=False, stderr=subprocess.DEVNULL)
+    forget_empty_sandboxes()
     instance = combine({"data_dir": data, "node_name": "x"}, {}).instance
     table, bridge = (f"edgekube-{instance}", f"edge{instance}") if instance else ("edgekube", "edgekube0")
     subprocess.run(["nft", "delete", "table", "ip", table], check=False, stderr=subprocess.DEVNULL)
