@@ -14,6 +14,7 @@ import trio
 
 from edgekube.client.follow import Cache, follow
 from edgekube.client.interface import Client
+from edgekube.errors import ConnectionFailed, NotFound
 from edgekube.kinds.core.node import KIND as NODES
 from edgekube.kinds.core.service import KIND as SERVICES
 from edgekube.kinds.core.service import Service
@@ -56,8 +57,6 @@ class _Names:
 
 async def wait_pod_cidr(client: Client, node: str) -> IPv4Network:
     """The node's share of the pod network, once the controllers have given it one."""
-    from edgekube.errors import ConnectionFailed, NotFound
-
     while True:
         try:
             found = await client.get(NODES, node)

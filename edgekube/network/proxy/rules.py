@@ -162,7 +162,6 @@ def _add_port(
     affinity = _affinity_s(service)
 
     cluster_chain = chain_name("service", *identity)
-    cluster_ips = [spec.cluster_ip]
     if inside:
         _add_chain(made, cluster_chain, inside, affinity, identity, protocol)
         # Traffic to a cluster address from outside the pods would come back unrecognised without this.
@@ -171,11 +170,9 @@ def _add_port(
             f"meta mark set meta mark | {MARK}",
             *made.chains[cluster_chain],
         )
-        for ip in cluster_ips:
-            made.maps["service-ips"][f"{ip} . {protocol} . {port.port}"] = f"goto {cluster_chain}"
+        made.maps["service-ips"][f"{spec.cluster_ip} . {protocol} . {port.port}"] = f"goto {cluster_chain}"
     else:
-        for ip in cluster_ips:
-            made.maps["no-endpoint-services"][f"{ip} . {protocol} . {port.port}"] = "goto refuse-packet"
+        made.maps["no-endpoint-services"][f"{spec.cluster_ip} . {protocol} . {port.port}"] = "goto refuse-packet"
     if protocol == "udp":
         made.udp[(spec.cluster_ip, port.port)] = frozenset(target.ip for target in inside)
 

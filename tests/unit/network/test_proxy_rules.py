@@ -123,9 +123,9 @@ WORLDS = st.dictionaries(st.sampled_from(["a", "b", "c"]), st.tuples(PLACES, st.
 
 def world(described: dict[str, tuple[list[str], bool]]) -> rules.Ruleset:
     services, slices = [], []
-    for number, (name, (places, sticky)) in enumerate(sorted(described.items())):
+    for name, (places, sticky) in sorted(described.items()):
         spec = {"sessionAffinity": "ClientIP"} if sticky else {}
-        services.append(service(name, f"10.43.1.{ord(name) + number * 0}", type="NodePort", node_port=30000, **spec))
+        services.append(service(name, f"10.43.1.{ord(name)}", type="NodePort", node_port=30000, **spec))
         slices.append(slice_of(name, *map(at, places)))
     return made(services, slices)
 
