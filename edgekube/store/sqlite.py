@@ -226,13 +226,13 @@ class SqliteStore:
     async def _write_batch(self) -> None:
         requests = self._next_requests()
         stage = Stage(self.get, self._given)
-        staged = []
+        staged, refused = [], []
         for request in requests:
             try:
                 request.rows = stage.add(request.operations)
                 staged.append(request)
             except (Mismatch, StoreError) as error:
-                request.fail(error)
+                refused.append((request, error))
         durable = {step.change.row.key for step in stage.steps if step.durability is Durability.DURABLE}
         to_disk = {key: stage.rows[key] for key in stage.rows if key in durable}
         headroom = RESERVED_REVISIONS // 4 if to_disk else 0  # a transaction that runs anyway renews in good time
@@ -245,12 +245,17 @@ class SqliteStore:
                 self._running = {}
                 self._given = max(self._given, min(stage.revision, self._reserved))
                 self._give_up(staged, error)
+                self._queue.extendleft(
+                    request for request, _ in reversed(refused)
+                )  # what refused them may not have happened
                 return
             self._running = {}
             self._reserved = reserve or self._reserved
         self._publish(stage, to_disk)
         for request in staged:
             request.done.set()
+        for request, refusal in refused:  # only now: who is told "it exists" reads next, and must find it
+            request.fail(refusal)
 
     async def _commit(self, rows: Mapping[Key, Row | None], reserve: int | None) -> None:
         try:

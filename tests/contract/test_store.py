@@ -120,6 +120,21 @@ async def test_operations_of_one_write_see_each_other(store: Store) -> None:
     assert (text(first), text(second), text(store.get(key("a")))) == ("1", "2", "2")
 
 
+async def test_who_is_told_that_a_key_exists_can_read_it(store: Store) -> None:
+    found: list[Row | None] = []
+
+    async def attempt() -> None:
+        try:
+            await store.write([put("a", expected=0)])
+        except Mismatch:
+            found.append(store.get(key("a")))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(attempt)
+    assert [row is not None for row in found] == [True] * 9
+
+
 @DURABILITIES
 async def test_of_two_writers_expecting_the_same_revision_one_wins(store: Store, durability: Durability) -> None:
     (row,) = await store.write([put("a", "0")])
