@@ -17,6 +17,8 @@ from edgekube.errors import ApiError, EdgekubeError, UsageError
 #: name -> (module below edgekube.cli, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("server", "Run the server: API, scheduler, controllers and this machine's containers."),
+    "backup": ("backup", "Write database, keys, manifests and configuration to one file."),
+    "restore": ("restore", "Put a backup into the data directory of a stopped server."),
     "version": ("version", "Print the client and server version."),
     "get": ("kubectl.get", "Display one or many resources."),
     "describe": ("kubectl.describe", "Show details of a specific resource or group of resources."),
