@@ -90,8 +90,20 @@ class Pki:
         asked = x509.load_pem_x509_csr(request)
         if not asked.is_signature_valid:
             raise ValueError("the request is not signed by its own key")
-        until = max(self.clock.now(), BUILT) + timedelta(days=days)
-        builder = _builder(asked.subject, asked.public_key(), until, server="server auth" in usages)
+        now = max(self.clock.now(), BUILT)
+        until = now + timedelta(days=days)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(asked.subject)
+            .public_key(asked.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(EPOCH)
+            .not_valid_after(until)
+            .add_extension(_asked_usage(usages), critical=True)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        )
+        if purposes := _purposes(usages):
+            builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         try:
             names = asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
             builder = builder.add_extension(names, critical=False)
@@ -254,6 +266,47 @@ def _usage(*, signs_certificates: bool) -> Any:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _asked_usage(usages: Sequence[str]) -> Any:
+    """The key usages among those a certificate request names. Source: certificates.k8s.io/v1 KeyUsage."""
+    from cryptography import x509
+
+    agrees = "key agreement" in usages
+    return x509.KeyUsage(
+        digital_signature="digital signature" in usages or "signing" in usages,
+        content_commitment="content commitment" in usages,
+        key_encipherment="key encipherment" in usages,
+        data_encipherment="data encipherment" in usages,
+        key_agreement=agrees,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=agrees and "encipher only" in usages,
+        decipher_only=agrees and "decipher only" in usages,
+    )
+
+
+def _purposes(usages: Sequence[str]) -> list[Any]:
+    """The extended key usages among those a certificate request names."""
+    from cryptography.x509.oid import ExtendedKeyUsageOID as Purpose
+    from cryptography.x509.oid import ObjectIdentifier
+
+    known = {
+        "any": Purpose.ANY_EXTENDED_KEY_USAGE,
+        "server auth": Purpose.SERVER_AUTH,
+        "client auth": Purpose.CLIENT_AUTH,
+        "code signing": Purpose.CODE_SIGNING,
+        "email protection": Purpose.EMAIL_PROTECTION,
+        "s/mime": Purpose.EMAIL_PROTECTION,
+        "ipsec end system": ObjectIdentifier("1.3.6.1.5.5.7.3.5"),
+        "ipsec tunnel": ObjectIdentifier("1.3.6.1.5.5.7.3.6"),
+        "ipsec user": ObjectIdentifier("1.3.6.1.5.5.7.3.7"),
+        "timestamping": Purpose.TIME_STAMPING,
+        "ocsp signing": Purpose.OCSP_SIGNING,
+        "microsoft sgc": ObjectIdentifier("1.3.6.1.4.1.311.10.3.3"),
+        "netscape sgc": ObjectIdentifier("2.16.840.1.113730.4.1"),
+    }
+    return list(dict.fromkeys(known[usage] for usage in usages if usage in known))
 
 
 def _general(name: str) -> Any:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import trio
 
+from edgekube.api.certificates import NODE_SERVING
 from edgekube.app import pki as certificates
 from edgekube.app.config import ServerConfig, own_address
 from edgekube.app.notify import notify, watchdog
@@ -33,7 +34,7 @@ from edgekube.net.nodegate import NodeGate
 from edgekube.net.tls import ServerTls
 from edgekube.server.admission import catalog as admission
 from edgekube.server.apiserver import ApiServer, Settings
-from edgekube.server.auth.assembly import open_auth
+from edgekube.server.auth.assembly import Auth, open_auth
 from edgekube.server.auth.authentication import administrator
 from edgekube.server.auth.bootstrap import keep_aggregated, put_in_place
 from edgekube.server.auth.jwt import Signer
@@ -41,6 +42,7 @@ from edgekube.server.auth.serviceaccounts import ServiceAccountTokens
 from edgekube.server.auth.token_secrets import keep_token_secrets
 from edgekube.server.context import User
 from edgekube.server.expiry import expire_events
+from edgekube.server.joining import Pages
 from edgekube.server.subresources.streaming import connectors
 from edgekube.store.interface import Store
 from edgekube.store.sealing import load_sealer
@@ -50,6 +52,7 @@ LOG = logging.getLogger("edgekube.server")
 DRAIN_S = 5.0
 MASTERS = ("system:masters", "system:authenticated")
 SEALED = frozenset({"/secrets"})
+OWN_PATHS = ("/edgekube/", "/cacerts")
 JSON, JWKS = "application/json", "application/jwk-set+json"
 
 
@@ -64,6 +67,7 @@ class Running:
     address: str
     port: int
     gates: dict[str, NodeGate]  # by node name: how the server reaches into nodes
+    pages: Pages  # what is answered beside the API; add handlers by path to `pages.pages`
 
     def client(self, user: str, manager: str) -> LocalClient:
         """The API in this process, as one of our own components."""
@@ -163,11 +167,12 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
             )
         )
         gates: dict[str, NodeGate] = {}
-        api = await _api_server((config, store, pki, clock), (advertised, port), gates, stack)
-        running = Running(config, clock, api, pki, advertised, port, gates)
+        api, auth = await _api_server((config, store, pki, clock), (advertised, port), gates, stack)
+        pages = _pages(config, pki, auth)
+        running = Running(config, clock, api, pki, advertised, port, gates, pages)
         await api.bootstrap()
         await put_in_place(running.client("system:apiserver", "kube-apiserver"))
-        door.open(api.handle)
+        door.open(api.handle, pages)
         LOG.info("the API answers at https://%s:%d", advertised, port)
         _write_kubeconfigs(config, pki, advertised, port)
         async with trio.open_nursery() as nursery:
@@ -189,17 +194,20 @@ class _Door:
     def __init__(self) -> None:
         self._opened = trio.Event()
         self._handler: Handler | None = None
+        self._pages: Pages | None = None
 
-    def open(self, handler: Handler) -> None:
+    def open(self, handler: Handler, pages: Pages) -> None:
         """Let everybody in."""
-        self._handler = handler
+        self._handler, self._pages = handler, pages
         self._opened.set()
 
     async def handle(self, exchange: Exchange) -> None:
         """A `net.exchange.Handler`."""
         await self._opened.wait()
         assert self._handler is not None
-        await self._handler(exchange)
+        assert self._pages is not None
+        if not exchange.request.path.startswith(OWN_PATHS) or not await self._pages.handle(exchange):
+            await self._handler(exchange)
 
 
 def _hosts(config: ServerConfig) -> Sequence[str]:
@@ -215,7 +223,7 @@ async def _api_server(
     advertised: tuple[str, int],
     gates: Mapping[str, NodeGate],
     stack: AsyncExitStack,
-) -> ApiServer:
+) -> tuple[ApiServer, Auth]:
     """The API with who may do what, and its way into nodes."""
     config, store, pki, clock = running
     auth = await stack.enter_async_context(
@@ -258,7 +266,33 @@ async def _api_server(
         return gates[node]
 
     api.resources.connectors.update(connectors(api.registry.cluster, gate))
-    return api
+    api.reach.gates = gate
+    return api, auth
+
+
+def _pages(config: ServerConfig, pki: certificates.Pki, auth: Auth) -> Pages:
+    """What machines ask before they are nodes."""
+
+    def sign(request: bytes, usages: Sequence[str]) -> bytes:
+        return pki.sign_request(request, "client-ca", days=certificates.LEAF_DAYS, usages=usages)
+
+    return Pages(
+        authenticator=auth.authentication,
+        authority=pki.certificate("server-ca").read_bytes,
+        keys=auth.keys.of,
+        sign=sign,
+        settings=agent_settings(config),
+    )
+
+
+def agent_settings(config: ServerConfig) -> dict[str, str]:
+    """What every node of the cluster must know, by the names of the server's own options."""
+    return {
+        "cluster-cidr": str(config.cluster_cidr),
+        "service-cidr": str(config.service_cidr),
+        "cluster-dns": config.dns_ip,
+        "cluster-domain": config.cluster_domain,
+    }
 
 
 def _write_kubeconfigs(config: ServerConfig, pki: certificates.Pki, advertised: str, port: int) -> None:
@@ -293,11 +327,21 @@ async def _controllers(running: Running) -> AsyncIterator[None]:
     from edgekube.control.manager import Health, run_controllers
 
     config, health = running.config, Health()
+    pki, gates = running.pki, running.gates
+
+    def sign(request: bytes, signer: str, seconds: float, usages: Sequence[str]) -> bytes:
+        authority = "server-ca" if signer == NODE_SERVING else "client-ca"
+        return pki.sign_request(request, authority, days=seconds / 86400, usages=usages)
+
     settings = Config(
-        ca_certificate=running.pki.certificate("server-ca").read_text(),
+        ca_certificate=pki.certificate("server-ca").read_text(),
         cluster_cidr=str(config.cluster_cidr),
+        service_cidr=str(config.service_cidr),
         api_addresses=(running.address,),
         api_port=running.port,
+        own_node="" if config.disable_agent else config.node_name,
+        sign=sign,
+        connected=lambda node: node in gates,
     )
     running.api.health.add("controllers", health.summary, only_ready=True)
     async with trio.open_nursery() as nursery:

@@ -9,7 +9,11 @@ from edgekube.control.config import Config
 from edgekube.reconcile.drive import Controller, Service
 
 CONTROLLERS = (
+    "bootstrapsigner",
     "cronjob",
+    "csrapproving",
+    "csrcleaner",
+    "csrsigning",
     "daemonset",
     "deployment",
     "disruption",
@@ -33,6 +37,7 @@ CONTROLLERS = (
     "serviceaccount",
     "statefulset",
     "tainteviction",
+    "tokencleaner",
     "ttlafterfinished",
     "volumebinder",
     "volumeprotection",

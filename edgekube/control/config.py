@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -11,9 +12,14 @@ class Config:
 
     ca_certificate: str = ""  # PEM text published as kube-root-ca.crt
     cluster_cidr: str = "10.42.0.0/16"
+    service_cidr: str = "10.43.0.0/16"
     node_cidr_bits: int = 24
     api_addresses: tuple[str, ...] = ()  # endpoints of the `kubernetes` service; empty: leave them alone
     api_port: int = 6443
     node_grace_s: float = 50.0  # without a Lease renewal a node is Unknown
     terminated_pods_kept: int = 12500
     scheduler: bool = True
+    own_node: str = ""  # the server's own machine: nobody else may join under its name
+    # (PEM request, signer name, seconds it may live, usages) -> PEM certificate; None: certificates are signed elsewhere
+    sign: Callable[[bytes, str, float, Sequence[str]], bytes] | None = None
+    connected: Callable[[str], bool] | None = None  # whether a node of this name has its tunnel open right now

@@ -25,7 +25,7 @@ from edgekube.control.scheduler.loop import Scheduler
 from edgekube.kinds.apps import controllerrevision, replicaset
 from edgekube.kinds.batch import job
 from edgekube.kinds.coordination import lease
-from edgekube.kinds.core import configmap, pod
+from edgekube.kinds.core import configmap, pod, secret
 from edgekube.kinds.core.pod import Pod
 from edgekube.reconcile.caches import SharedCaches
 from edgekube.reconcile.drive import Controller, Hands, Key, Service, Surroundings, Troubles, Watch, drive
@@ -68,6 +68,7 @@ def make_caches(client: Client, clock: Clock) -> SharedCaches:
         caches.want(kind, indices={"owner": owners.owner_index})
     caches.want(configmap.KIND, fields="metadata.name=kube-root-ca.crt")
     caches.want(lease.KIND, namespace="kube-node-lease")
+    caches.want(secret.KIND, namespace="kube-system", fields="type=bootstrap.kubernetes.io/token")
     return caches
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 from edgekube.clock import Clock
 from edgekube.server.admission.interface import Step
@@ -15,6 +16,7 @@ from edgekube.server.auth.escalation import EscalationStep
 from edgekube.server.auth.jwt import Signer
 from edgekube.server.auth.node import open_node_authorizer
 from edgekube.server.auth.node_restriction import NodeRestriction
+from edgekube.server.auth.nodekeys import NodeKeys
 from edgekube.server.auth.rbac import Rbac, open_rbac
 from edgekube.server.auth.reviews import Reviews
 from edgekube.server.auth.serviceaccounts import ISSUER, ServiceAccountTokens
@@ -33,6 +35,7 @@ class Auth:
     tokens: ServiceAccountTokens
     steps: tuple[Step, ...]
     special: dict[str, Subresource]
+    keys: NodeKeys
 
 
 @asynccontextmanager
@@ -45,12 +48,14 @@ async def open_auth(
     static_tokens: Mapping[str, User] | None = None,
     hooks: Sequence[TokenHook] = (),
     issuer: str = ISSUER,
+    certain: Callable[[], datetime] | None = None,
 ) -> AsyncIterator[Auth]:
-    """`client_ca` and `signing_key` are PEM (`app.pki`)."""
+    """`client_ca` and `signing_key` are PEM (`app.pki`); `certain` gives a time that has surely come (default: the clock's)."""
     async with open_rbac(store) as rbac, open_node_authorizer(store) as nodes:
         tokens = ServiceAccountTokens(store, Signer(signing_key), clock, issuer=issuer)
+        keys = NodeKeys(store)
         authentication = Authentication(
-            certificates=CertificateUsers(client_ca),
+            certificates=CertificateUsers(client_ca, certain=certain or clock.now, keys=keys),
             service_accounts=tokens,
             static_tokens=static_tokens,
             hooks=(BootstrapTokens(store, clock), *hooks),
@@ -58,4 +63,4 @@ async def open_auth(
         authorization = Authorization(nodes, rbac)
         reviews = Reviews(authentication, authorization, rbac, tokens, clock)
         steps: tuple[Step, ...] = (NodeRestriction(), EscalationStep(rbac, authorization))
-        yield Auth(authentication, authorization, rbac, tokens, steps, reviews.handlers())
+        yield Auth(authentication, authorization, rbac, tokens, steps, reviews.handlers(), keys)

@@ -11,11 +11,15 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from edgekube.api.certificates import NODE_GROUP, NODE_USER, end_of, key_print
 from edgekube.errors import Unauthorized
 from edgekube.net.exchange import Request
 from edgekube.server.auth.jwt import BadToken
+from edgekube.server.auth.nodekeys import NodeKeys
 from edgekube.server.auth.serviceaccounts import EXTRA, Rejected, ServiceAccountTokens
 from edgekube.server.context import ANONYMOUS, User
 
@@ -26,24 +30,52 @@ TokenHook = Callable[[str], Awaitable[User | None]]
 """Another kind of bearer token (bootstrap tokens): the user, or None when it is not one of these."""
 
 
-class CertificateUsers:
-    """Users of client certificates: CN is the name, each O a group. TLS has verified the chain; here it is asked which CA it was."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A certificate of our client CA, read: whose, until when, and the fingerprint of its key."""
 
-    def __init__(self, client_ca: bytes) -> None:
-        """`client_ca` is PEM. A certificate of another CA that TLS lets in (a front proxy's) names nobody."""
+    user: User
+    until: datetime
+    key: str
+
+    @property
+    def node(self) -> str:
+        """The node it lets in, "" for anybody else."""
+        user = self.user
+        is_node = user.name.startswith(NODE_USER) and NODE_GROUP in user.groups
+        return user.name.removeprefix(NODE_USER) if is_node else ""
+
+
+class CertificateUsers:
+    """Users of client certificates: CN is the name, each O a group. TLS has verified the chain but not the time, which is ours to
+    tell; here it is asked which CA it was, whether it has expired, and for nodes whether the key is still the node's."""
+
+    def __init__(
+        self, client_ca: bytes, *, certain: Callable[[], datetime] | None = None, keys: NodeKeys | None = None
+    ) -> None:
+        """`client_ca` is PEM. A certificate of another CA that TLS lets in (a front proxy's) names nobody. `certain` is a time that
+        has surely come."""
         self._ca_pem = client_ca
         self._ca: Any = None
-        self._known: OrderedDict[bytes, User | None] = OrderedDict()
+        self._certain, self._keys = certain, keys
+        self._known: OrderedDict[bytes, Shown | None] = OrderedDict()
 
     def user_of(self, certificate: bytes) -> User | None:
-        """The user of a DER certificate."""
+        """The user of a DER certificate. Raises Unauthorized for one that was good once and is no more."""
         if certificate not in self._known:
             self._known[certificate] = self._read(certificate)
             if len(self._known) > REMEMBERED_CERTIFICATES:
                 self._known.popitem(last=False)
-        return self._known[certificate]
+        shown = self._known[certificate]
+        if shown is None:
+            return None
+        if self._certain is not None and shown.until < self._certain():
+            raise Unauthorized
+        if self._keys is not None and (node := shown.node) and shown.key not in self._keys.of(node):
+            raise Unauthorized
+        return shown.user
 
-    def _read(self, der: bytes) -> User | None:
+    def _read(self, der: bytes) -> Shown | None:
         from cryptography import x509
         from cryptography.exceptions import InvalidSignature
         from cryptography.x509.oid import NameOID
@@ -60,7 +92,8 @@ class CertificateUsers:
         if not names or not names[0]:
             return None
         proof = f"X509SHA256={hashlib.sha256(der).hexdigest()}"
-        return User(names[0], with_authenticated(groups), "", {f"{EXTRA}credential-id": (proof,)})
+        user = User(names[0], with_authenticated(groups), "", {f"{EXTRA}credential-id": (proof,)})
+        return Shown(user, end_of(certificate), key_print(certificate.public_key()))
 
 
 class Authentication:
@@ -84,11 +117,16 @@ class Authentication:
 
     async def authenticate(self, request: Request) -> User:
         """The user. Raises Unauthorized."""
+        token = bearer_token(request)
         if request.peer_certificate is not None and self._certificates is not None:
-            shown = self._certificates.user_of(request.peer_certificate)
+            try:
+                shown = self._certificates.user_of(request.peer_certificate)
+            except Unauthorized:
+                if not token:
+                    raise
+                shown = None
             if shown is not None:
                 return shown
-        token = bearer_token(request)
         if token:
             user = await self.user_of_token(token)
             if user is None:

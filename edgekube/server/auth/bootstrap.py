@@ -42,7 +42,11 @@ log = logging.getLogger("edgekube.rbac")
 
 def default_cluster_roles() -> list[ClusterRole]:
     """The default cluster roles; aggregated ones already hold what they gather."""
-    facts = [*parse(policy.CLUSTER_ROLES), *parse(policy.CONTROLLER_ROLES, policy.CONTROLLER)]
+    facts = [
+        *parse(policy.CLUSTER_ROLES),
+        *parse(policy.CONTROLLER_ROLES, policy.CONTROLLER),
+        *parse(policy.OWN_CLUSTER_ROLES),
+    ]
     made = [_cluster_role(one) for one in facts]
     for _ in range(3):  # admin gathers edit, which gathers view, which gathers its sources
         made = [replace(one, rules=aggregated(one, made)) if one.aggregation_rule else one for one in made]
@@ -60,16 +64,18 @@ def default_roles() -> list[Role]:
 
 def default_cluster_bindings() -> list[ClusterRoleBinding]:
     """The default cluster role bindings, those of kube-system's controllers included."""
-    bound = dict(policy.CLUSTER_BINDINGS)
+    bound = {name: (name, subjects) for name, subjects in policy.CLUSTER_BINDINGS.items()}
     for one in parse(policy.CONTROLLER_ROLES):
-        bound[f"{policy.CONTROLLER}{one.name}"] = (f"ServiceAccount kube-system/{one.name}",)
+        name = f"{policy.CONTROLLER}{one.name}"
+        bound[name] = (name, (f"ServiceAccount kube-system/{one.name}",))
+    bound |= policy.OWN_CLUSTER_BINDINGS
     return [
         ClusterRoleBinding(
             metadata=_metadata(name),
-            role_ref=RoleRef(api_group=GROUP, kind="ClusterRole", name=name),
+            role_ref=RoleRef(api_group=GROUP, kind="ClusterRole", name=role_name),
             subjects=[_subject(text) for text in subjects],
         )
-        for name, subjects in bound.items()
+        for name, (role_name, subjects) in bound.items()
     ]
 
 
