@@ -267,6 +267,7 @@ async def _api_server(
 
     api.resources.connectors.update(connectors(api.registry.cluster, gate))
     api.reach.gates = gate
+    stack.push_async_callback(api.reach.aclose)
     return api, auth
 
 

@@ -19,12 +19,14 @@ from edgekube.server import bootstrap
 from edgekube.server.admission import catalog
 from edgekube.server.admission.interface import Step
 from edgekube.server.admission.quotas import ResourceQuota
+from edgekube.server.admission.webhook_tools import Webhooks
 from edgekube.server.context import LOOPBACK, Authenticator, Authorizer, Context
 from edgekube.server.customresources import CustomResources
 from edgekube.server.documents import Documents
 from edgekube.server.health import Health
 from edgekube.server.local import LocalVerbs
 from edgekube.server.metrics import Metrics
+from edgekube.server.reach import Reach
 from edgekube.server.registry import Registry
 from edgekube.server.resources import Connector, Resources, Subresource
 from edgekube.server.routes import Routes
@@ -68,8 +70,11 @@ class ApiServer:
         ("/serviceaccounts/token"); `connectors`: those that take over the connection ("/pods/exec")."""
         clock, self.settings = clock or SystemClock(), settings or Settings()
         steps = catalog.built_in(clock, self.settings) if admission is None else admission
-        steps = (*steps, *catalog.last(clock, authorizer))
+        self.reach = Reach()
+        webhooks = Webhooks(store, clock, authorizer, self.reach)
+        steps = (*steps, *catalog.last(clock, authorizer, webhooks))
         self.registry = Registry(store, clock, admission=steps, kinds=kinds)
+        webhooks.kinds = self.registry.kinds.all
         for step in steps:
             if isinstance(step, ResourceQuota):
                 step.report = self._report_quota

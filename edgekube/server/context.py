@@ -49,6 +49,8 @@ class Context:
     field_manager: str = ""
     field_validation: str = ""  # "", "Ignore", "Warn", "Strict"
     warnings: list[str] = field(default_factory=list)
+    options_kind: str = ""  # "PatchOptions" and so on, where the operation does not say it
+    annotations: dict[str, str] = field(default_factory=dict)  # for the audit log
 
 
 class Authenticator(Protocol):

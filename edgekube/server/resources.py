@@ -213,6 +213,7 @@ class Resources:
         form = self.form(kind, request)
         chosen = options.write_options("PatchOptions", request.query, apply=media == patches.APPLY_PATCH)
         context = context_of(request, user, chosen)
+        context.options_kind = "PatchOptions"
         patch = Patch(
             media=media, content=patches.read_patch(media, body, context), data=body, force=bool(chosen.force)
         )

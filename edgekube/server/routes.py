@@ -21,6 +21,7 @@ from edgekube import errors
 from edgekube.clock import Clock
 from edgekube.net.exchange import Exchange, Request
 from edgekube.server import negotiation, paths
+from edgekube.server.admission import connections
 from edgekube.server.auth.impersonation import Impersonation
 from edgekube.server.bodies import JSON
 from edgekube.server.context import Attributes, Authenticator, Authorizer, Context, User
@@ -119,6 +120,9 @@ class Routes:
             return 200
         connector = self._resources.connectors.get(f"{kind.group}/{kind.plural}/{asked.subresource}")
         if connector is not None:
+            if asked.subresource in connections.ADMITTED:
+                review = connections.review_of(asked, kind, request, user)
+                await self._resources.registry.admission.connect(review)
             await connector(exchange, user, asked)
             return 200
         body = await exchange.read_body(BODY_MAX_BYTES)

@@ -107,6 +107,13 @@ def to_store(kind: Kind[T], item: T) -> tuple[bytes, int]:
     return with_gap(sibling, sibling.from_dict(document))
 
 
+async def in_version(kind: Kind[Any], wanted: Kind[Any], document: dict[str, Any]) -> dict[str, Any]:
+    """An object of one version as another version of the same resource shows it."""
+    neutral = document if kind.to_stored is None else kind.to_stored(document)
+    made = neutral if wanted.from_stored is None else wanted.from_stored(neutral)
+    return {**made, "kind": wanted.name, "apiVersion": wanted.api_version}
+
+
 class Stored(Generic[T]):
     """One state of one object: its wire bytes in one version, decoded on demand. Never changed."""
 

@@ -7,7 +7,7 @@ pkg/admission/interfaces.go.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from edgekube.api.kind import Kind
@@ -32,6 +32,10 @@ class Review:
     old: Any = None
     subresource: str = ""
     options: DeleteOptions | None = None
+    subresource_object: bool = False  # `item` is a document of another kind (a Scale, a Binding, options of a connection)
+    changed: bool = False  # a webhook or policy changed it: all steps are asked once more
+    again: bool = False  # this is that second time
+    memory: dict[str, Any] = field(default_factory=dict)  # what a step remembers of the first, by its name
 
     @property
     def resource(self) -> str:
@@ -63,6 +67,9 @@ class Step:
     async def validate(self, review: Review, cluster: Cluster) -> None:
         """Refuse by raising an ApiError; `review.item` is final."""
 
+    async def connect(self, review: Review, cluster: Cluster) -> None:
+        """Refuse a connection (exec, attach, port-forward, proxy); `review.item` is a document with its options."""
+
     async def settle(self, review: Review, cluster: Cluster, *, stored: bool) -> None:
         """The write this step said yes to was stored, or was not: give back what was reserved."""
 
@@ -79,11 +86,21 @@ class Chain:
         # most steps have one part; asking the others for nothing would cost every write
         self._mutating, self._preparing = taking("mutate"), taking("prepare")
         self._validating, self._settling = taking("validate"), taking("settle")
+        self._connecting = taking("connect")
 
     async def mutate(self, review: Review) -> None:
-        """First half: changes."""
+        """First half: changes. Where somebody outside changed the object, all are asked a second time."""
         for step in self._mutating:
             await step.mutate(review, self._cluster)
+        if review.changed:
+            review.again = True
+            for step in self._mutating:
+                await step.mutate(review, self._cluster)
+
+    async def connect(self, review: Review) -> None:
+        """All of it, for a connection."""
+        for step in self._connecting:
+            await step.connect(review, self._cluster)
 
     async def prepare(self, review: Review) -> None:
         """What the server gives."""

@@ -1,0 +1,54 @@
+"""What the mutating and the validating step share: configurations at hand, ways out, and which webhooks a write concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from edgekube.api.kind import Kind
+from edgekube.clock import Clock
+from edgekube.kinds.admissionregistration import mutatingwebhookconfiguration, validatingwebhookconfiguration
+from edgekube.kinds.catalog import built_in
+from edgekube.server.admission.interface import Cluster, Review
+from edgekube.server.admission.kept import Kept
+from edgekube.server.admission.webhook_calls import document_of
+from edgekube.server.admission.webhook_matching import Hook, Invocation, invocation, prepared
+from edgekube.server.context import Authorizer
+from edgekube.server.reach import Reach
+from edgekube.server.stored import in_version
+from edgekube.store.interface import Store
+
+
+class Webhooks:
+    """One per server. `kinds` is replaced by whoever knows custom resources."""
+
+    def __init__(self, store: Store, clock: Clock, authorizer: Authorizer, reach: Reach) -> None:
+        self.clock, self.authorizer, self.reach = clock, authorizer, reach
+        self.kinds: Callable[[], Iterable[Kind[Any]]] = built_in
+        self.mutating = Kept(store, mutatingwebhookconfiguration.KIND, prepared)
+        self.validating = Kept(store, validatingwebhookconfiguration.KIND, prepared)
+
+    async def concerned(self, hook: Hook, review: Review, cluster: Cluster) -> Invocation | None:
+        """How to call a webhook for this write, or None. Raises NotFound, Forbidden."""
+        invoked = invocation(hook, review, cluster, self.kinds)
+        if invoked is None or not hook.webhook.match_conditions:
+            return invoked
+        from edgekube.server.admission.webhook_conditions import holds
+
+        bindings = await self._bindings(invoked, review)
+        return invoked if holds(hook, review, bindings) else None
+
+    async def objects(self, invoked: Invocation, review: Review) -> tuple[Any, Any]:
+        """(object, oldObject) in the version that the webhook asked for."""
+        made = []
+        for item in (review.item, review.old):
+            document = document_of(review.kind, item)
+            if document is not None and invoked.kind is not review.kind and not review.subresource_object:
+                document = await in_version(review.kind, invoked.kind, document)
+            made.append(document)
+        return made[0], made[1]
+
+    async def _bindings(self, invoked: Invocation, review: Review) -> Mapping[str, Any]:
+        from edgekube.server.admission.webhook_conditions import bindings
+
+        return bindings(invoked, review, await self.objects(invoked, review), self.authorizer)
