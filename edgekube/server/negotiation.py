@@ -196,9 +196,9 @@ def _joined(start: bytes, kind: Kind[Any], values: Sequence[bytes]) -> bytes:
 
 
 def encode(form_media: str, kind: Kind[Any] | None, body: bytes) -> bytes:
-    """JSON bytes in the answer's media type."""
+    """JSON bytes in the answer's media type. JSON ends with a line's end, as Go's encoder writes it."""
     if form_media == JSON:
-        return body
+        return body if body.endswith(b"\n") else body + b"\n"
     document = msgspec.json.decode(body)
     if form_media == YAML:
         import yaml
