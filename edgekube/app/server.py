@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -44,9 +44,11 @@ from edgekube.server.context import User
 from edgekube.server.expiry import expire_events
 from edgekube.server.joining import Pages
 from edgekube.server.subresources.streaming import connectors
+from edgekube.server.tunnels import Leases, Tunnels
 from edgekube.store.interface import Store
 from edgekube.store.sealing import load_sealer
 from edgekube.store.sqlite import open_store
+from edgekube.wire.tunnel import PATH as TUNNEL
 
 LOG = logging.getLogger("edgekube.server")
 DRAIN_S = 5.0
@@ -221,7 +223,7 @@ async def _reload(tls: ServerTls) -> None:
 async def _api_server(
     running: tuple[ServerConfig, Store, certificates.Pki, SystemClock],
     advertised: tuple[str, int],
-    gates: Mapping[str, NodeGate],
+    gates: dict[str, NodeGate],
     stack: AsyncExitStack,
 ) -> tuple[ApiServer, Auth]:
     """The API with who may do what, and its way into nodes."""
@@ -266,6 +268,8 @@ async def _api_server(
         return gates[node]
 
     api.resources.connectors.update(connectors(api.registry.cluster, gate))
+    own = "" if config.disable_agent else config.node_name
+    api.routes.taken_over[TUNNEL] = Tunnels(gates, Leases(api.registry, clock).renew, own=own).handle
     api.reach.gates = gate
     stack.push_async_callback(api.reach.aclose)
     return api, auth

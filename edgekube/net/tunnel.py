@@ -40,7 +40,9 @@ STEADY_S = 60.0  # a tunnel that lived this long was no failure
 COPY_BYTES = 32 * 1024
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 MAX_REFUSAL_BYTES = 64 * 1024
-UNSENT_BYTES = 64 * 1024  # kept in the kernel beyond what is on its way, so that a heartbeat does not queue behind a download
+UNSENT_BYTES = (
+    64 * 1024
+)  # kept in the kernel beyond what is on its way, so that a heartbeat does not queue behind a download
 
 
 # ---- the server's end
@@ -210,9 +212,12 @@ async def serve_gate(
     transport: trio.abc.Stream, node: str, *, heartbeat_s: float, pinged: Callable[[], None] = lambda: None
 ) -> AsyncIterator[tuple[TunnelGate, trio.Event]]:
     """(the node's gate, an event set when the agent is gone) while the block runs. `pinged` is called at each heartbeat."""
-    async with http2_session(transport, client=True, pinged=pinged) as session:
-        async with beside(lambda: _notice_silence(session, MISSED_HEARTBEATS * heartbeat_s + ANSWER_S)):
-            yield TunnelGate(session, node), session.gone
+    limit_s = MISSED_HEARTBEATS * heartbeat_s + ANSWER_S
+    async with (
+        http2_session(transport, client=True, pinged=pinged) as session,
+        beside(lambda: _notice_silence(session, limit_s)),
+    ):
+        yield TunnelGate(session, node), session.gone
 
 
 async def _notice_silence(session: Http2Session, limit_s: float) -> None:

@@ -70,7 +70,7 @@ class Metrics:
         if key not in self._requests and len(self._requests) >= MOST_SERIES:
             key = ("other", "", "", "", "", code)
         self._requests[key] = self._requests.get(key, 0) + 1
-        if asked.verb == "watch":
+        if asked.verb == "watch" or code == 101:
             return
         counts = self._durations.setdefault(key[0], [0.0] * (len(BUCKETS_S) + 2))
         for position, bound in enumerate(BUCKETS_S):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -40,6 +41,8 @@ GZIP_IN_THREAD_FROM_BYTES = 1024 * 1024  # below that, compressing takes less th
 READ_METHODS = ("GET", "HEAD")
 STREAMING = frozenset({"exec", "attach", "portforward", "log", "proxy"})
 
+TakeOver = Callable[[Exchange, User], Awaitable[None]]  # authorises by itself
+
 
 class Routes:
     """Answers exchanges. `handle` is a `net.exchange.Handler`."""
@@ -57,6 +60,7 @@ class Routes:
         self._resources, self._documents, self._metrics, self._clock = resources, documents, metrics, clock
         self._authenticator, self.authorizer = authenticator, authorizer
         self._impersonation = Impersonation(authorizer, forbidden)
+        self.taken_over: dict[str, TakeOver] = {}  # by path: who speaks something else than HTTP on a connection
         self._reading = self._writing = 0
         self._audit, self._numbers = clock.uid()[:24], count(1)  # audit ids are uuids of this process, counted
 
@@ -88,6 +92,9 @@ class Routes:
         """Hold the bound on requests being worked on; long-lived ones do not count."""
         if asked.verb == "watch" or asked.subresource in STREAMING:
             return await self._identified(exchange, asked, headers)
+        if not asked.plural and (take_over := self.taken_over.get(asked.path)) is not None:
+            await take_over(exchange, await self._authenticator.authenticate(exchange.request))
+            return 101
         reads = exchange.request.method in READ_METHODS
         if (self._reading >= READS_IN_FLIGHT) if reads else (self._writing >= WRITES_IN_FLIGHT):
             headers.append(("Retry-After", "1"))

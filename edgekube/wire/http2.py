@@ -193,7 +193,7 @@ class Http2:
     @property
     def outgoing_bytes(self) -> int:
         """How much waits to be taken."""
-        return len(self._connection._data_to_send)  # noqa: SLF001 - the library has no way to ask without taking
+        return len(self._connection._data_to_send)  # the library has no way to ask without taking
 
     def take_outgoing(self) -> bytes:
         """What is to be sent, and forget it."""

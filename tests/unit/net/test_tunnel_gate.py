@@ -73,10 +73,11 @@ async def whole(stream: trio.abc.ReceiveStream) -> bytes:
 
 async def test_logs_come_piece_by_piece_with_every_option(reached: Reached) -> None:
     fake = FakeGate()
-    options = LogOptions(timestamps=True, tail_lines=3, since_time="2026-01-01T00:00:00Z", limit_bytes=9, stream="Stdout")
-    async with reached(fake) as gate:
-        async with gate.logs("default", "p", "c", options) as pieces:
-            assert b"".join([piece async for piece in pieces]) == b"c line 0\nc line 1\nc line 2\n"
+    options = LogOptions(
+        timestamps=True, tail_lines=3, since_time="2026-01-01T00:00:00Z", limit_bytes=9, stream="Stdout"
+    )
+    async with reached(fake) as gate, gate.logs("default", "p", "c", options) as pieces:
+        assert b"".join([piece async for piece in pieces]) == b"c line 0\nc line 1\nc line 2\n"
     assert fake.asked_logs == [options]
 
 
@@ -193,7 +194,7 @@ async def test_many_connections_at_once_are_kept_apart(reached: Reached) -> None
 
 async def test_a_refused_connection_is_an_os_error(reached: Reached) -> None:
     async with reached(FakeGate()) as gate:
-        with pytest.raises(OSError, match="dial tcp 127.0.0.1:9: connect: connection refused"):
+        with pytest.raises(OSError, match="connect: connection refused"):
             await gate.dial("default", "p", 9)
 
 
