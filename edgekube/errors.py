@@ -7,6 +7,7 @@
     │   ├── StoreLocked            another server holds this data directory
     │   └── StoreCorrupt           the database does not pass its check and no snapshot helped
     ├── ConnectionFailed           a peer could not be reached (API server, containerd, node)
+    │   └── Offline                known before asking: the line is down, nothing was sent
     ├── ProtocolError              a peer does not speak its protocol properly
     └── ApiError                   what an API server says to a client: carries the whole Status
         ├── BadRequest 400   ├── Unauthorized 401       ├── Forbidden 403        ├── NotFound 404
@@ -53,6 +54,10 @@ class StoreCorrupt(StoreError):
 
 class ConnectionFailed(EdgekubeError):
     """A peer could not be reached or went away in the middle."""
+
+
+class Offline(ConnectionFailed):
+    """The line is known to be down: nothing was sent, and asking again soon costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,13 +194,16 @@ class RemoteClient:
 
 
 @asynccontextmanager
-async def open_remote(access: Access, *, manager: str = "") -> AsyncIterator[RemoteClient]:
-    """A client for one server; leaving closes its connections. Raises UsageError for unusable certificates."""
+async def open_remote(
+    access: Access, *, manager: str = "", tls: ssl.SSLContext | None = None
+) -> AsyncIterator[RemoteClient]:
+    """A client for one server; leaving closes its connections. `tls` takes the place of what `access` says about certificates.
+    Raises UsageError for unusable certificates."""
     import httpx
 
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
-    verify: ssl.SSLContext | bool = tls_context(access) if access.server.startswith("https:") else False
+    verify: ssl.SSLContext | bool = (tls or tls_context(access)) if access.server.startswith("https:") else False
     extensions = {"sni_hostname": access.server_name} if access.server_name else {}
     async with httpx.AsyncClient(
         base_url=access.server, verify=verify, timeout=timeout, limits=limits, trust_env=False
