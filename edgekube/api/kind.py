@@ -13,7 +13,7 @@ resetting `status` on a main-resource write and everything but `status` on a sta
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -132,6 +132,10 @@ class Kind(Generic[T]):
     to_stored: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # wire dict of this version -> stored version's
     from_stored: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     stored_kind: Kind[Any] | None = None  # the sibling itself, where it is no built-in kind
+    # (documents, wanted apiVersion): to be awaited before these are converted, where somebody outside converts them
+    ahead: Callable[[Sequence[dict[str, Any]], str], Awaitable[None]] | None = None
+    # (document, body): remember of a JSON body what its document does not show; almost no kind needs it
+    read_text: Callable[[dict[str, Any], bytes], None] | None = None
     custom: bool = False  # from a definition at run time
     rules_on_update: bool = True  # False: update_rules and status_rules know the old state and say all there is to say
 

@@ -78,7 +78,7 @@ class ApiServer:
         for step in steps:
             if isinstance(step, ResourceQuota):
                 step.report = self._report_quota
-        self.custom = CustomResources(self.registry)
+        self.custom = CustomResources(self.registry, self.reach)
         self.health, self.metrics = Health(), Metrics(self.settings.started_s)
         self.documents = Documents(
             self.registry.kinds,

@@ -8,10 +8,11 @@ Source: k8s.io/apiextensions-apiserver pkg/registry/customresource and pkg/apise
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import new_class
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 from msgspec import field
@@ -205,8 +206,19 @@ def _as_is(document: Document) -> Document:
     return document
 
 
+class Converter(Protocol):
+    """Who converts the objects of a definition whose versions differ in more than their name (`server.conversion`)."""
+
+    def convert(self, document: Document, api_version: str) -> Document: ...
+
+    async def ahead(self, documents: Sequence[Document], api_version: str) -> None: ...
+
+
 def _kind_of(
-    definition: CustomResourceDefinition, version: CustomResourceDefinitionVersion, storage: CustomKind | None
+    definition: CustomResourceDefinition,
+    version: CustomResourceDefinitionVersion,
+    storage: CustomKind | None,
+    converter: Converter | None = None,
 ) -> CustomKind:
     """`storage`: the kind of the stored version, or None for that itself."""
     spec, known = definition.spec, definition.status.accepted_names
@@ -214,6 +226,10 @@ def _kind_of(
     scaled = below is not None and below.scale is not None
     going = definition.metadata.deletion_timestamp is not None
     changed = storage is not None or definition.metadata.generation > 1  # what is stored may be of another schema
+    to_stored, from_stored = _as_is, _as_is
+    if converter is not None:
+        to_stored = partial(converter.convert, api_version=storage.api_version if storage is not None else "")
+        from_stored = partial(converter.convert, api_version=f"{spec.group}/{version.name}")
     return CustomKind(
         type=_type_of(spec.names.kind, version),
         group=spec.group,
@@ -240,19 +256,20 @@ def _kind_of(
         allow_unconditional_update=False,
         stored_as=(spec.group, storage.version) if storage is not None else None,
         stored_kind=storage,
-        to_stored=_as_is if storage is not None else None,
-        from_stored=_as_is if changed else None,
+        to_stored=to_stored if storage is not None else None,
+        from_stored=from_stored if changed else None,
+        ahead=converter.ahead if converter is not None and changed else None,
     )
 
 
-def stored_kind(definition: CustomResourceDefinition) -> CustomKind:
+def stored_kind(definition: CustomResourceDefinition, converter: Converter | None = None) -> CustomKind:
     """The kind of the version that is stored, served or not."""
     version = next(one for one in definition.spec.versions or () if one.storage)
-    return _kind_of(definition, version, None)
+    return _kind_of(definition, version, None, converter)
 
 
-def kinds_of(definition: CustomResourceDefinition) -> list[CustomKind]:
+def kinds_of(definition: CustomResourceDefinition, converter: Converter | None = None) -> list[CustomKind]:
     """The kinds of all versions that are served."""
-    storage = stored_kind(definition)
+    storage = stored_kind(definition, converter)
     served = [one for one in definition.spec.versions or () if one.served]
-    return [storage if one.storage else _kind_of(definition, one, storage) for one in served]
+    return [storage if one.storage else _kind_of(definition, one, storage, converter) for one in served]

@@ -30,8 +30,10 @@ from edgekube.kinds.apiextensions.customresourcedefinition import (
     is_established,
 )
 from edgekube.server.context import LOOPBACK, Context
+from edgekube.server.conversion import Conversion
 from edgekube.server.customkinds import CustomKind, kinds_of, stored_kind
 from edgekube.server.options import ListOptions
+from edgekube.server.reach import Reach
 from edgekube.server.registry import Registry
 from edgekube.server.stored import Stored
 from edgekube.server.writing import Target
@@ -119,8 +121,8 @@ def status_of(
 class CustomResources:
     """Serves what definitions say. `load` once, then `run`."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
+    def __init__(self, registry: Registry, reach: Reach | None = None) -> None:
+        self._registry, self._reach = registry, reach or Reach()
         self._served: dict[str, tuple[Any, list[CustomKind]]] = {}
         self._leaving: set[str] = set()
 
@@ -186,7 +188,7 @@ class CustomResources:
             return
         table = self._registry.kinds
         try:
-            kinds = [kind for kind in kinds_of(definition) if not self._is_built_in(kind)]
+            kinds = [kind for kind in kinds_of(definition, self._converter(definition)) if not self._is_built_in(kind)]
         except Exception:  # one definition that we misread must not take the others with it
             log.exception("%s cannot be served", name)
             return
@@ -197,6 +199,14 @@ class CustomResources:
         for kind in kinds:
             table.add(kind)
         self._served[name] = seen, kinds
+
+    def _converter(self, definition: CustomResourceDefinition) -> Conversion | None:
+        conversion = definition.spec.conversion
+        if conversion is None or conversion.webhook is None or conversion.webhook.client_config is None:
+            return None
+        if conversion.strategy != "Webhook":
+            return None
+        return Conversion(definition, self._reach, self._registry.cluster, self._registry.clock)
 
     def _is_built_in(self, kind: CustomKind) -> bool:
         present = self._registry.kinds.find(kind.group, kind.version, kind.plural)

@@ -26,7 +26,7 @@ from edgekube.server.admission.interface import DELETE, Chain, Review
 from edgekube.server.context import Context
 from edgekube.server.listing import Lister
 from edgekube.server.options import ListOptions
-from edgekube.server.stored import Stored, document_of, to_wire
+from edgekube.server.stored import Stored, document_of, ready, to_wire
 from edgekube.server.writing import WRITE_ATTEMPTS, Writer, held
 from edgekube.store.interface import Mismatch, Row
 
@@ -216,6 +216,7 @@ class Deleter:
     async def _once(
         self, kind: Kind[Any], row: Row, options: DeleteOptions, context: Context
     ) -> tuple[dict[str, Any] | Stored[Any], bool]:
+        await ready(kind, (row.value,))
         live: Stored[Any] = Stored(kind, to_wire(kind, row.value))
         item = live.item
         self._check_preconditions(kind, item.metadata, options, row.revision)

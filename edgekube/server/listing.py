@@ -20,7 +20,7 @@ from edgekube import errors
 from edgekube.api.kind import Kind
 from edgekube.server import answers
 from edgekube.server.options import EXACT, ListOptions, revision
-from edgekube.server.stored import DecodedCache, labels_of, to_wire
+from edgekube.server.stored import DecodedCache, labels_of, ready, to_wire
 from edgekube.store.interface import Compacted, FutureRevision, Key, Listing, Row, Store
 
 WAIT_FOR_REVISION_S = 3.0  # upstream's wait for a watch cache to catch up
@@ -142,6 +142,7 @@ class Lister:
         found = self.row(kind, namespace, name)
         if found is None:
             raise answers.not_found(kind, name)
+        await ready(kind, (found.value,))
         return to_wire(kind, found.value)
 
     async def wait(self, wanted: int) -> None:
@@ -157,9 +158,16 @@ class Lister:
         at, after = await self._where(options)
         single = options.fields.exact("metadata.name")
         if single is not None and (namespace or not kind.namespaced) and at is None:
+            if kind.ahead is not None and (found := self.row(kind, namespace, single)) is not None:
+                await ready(kind, (found.value,))
             return self._only(kind, namespace, single, options)
         within = namespace or None
         try:
+            if kind.ahead is not None:
+                limit = options.limit if options.everything else 0
+                listing = self._store.list(kind.resource, within, limit=limit or None, after=after, at=at)
+                await ready(kind, [row.value for row in listing.rows])
+                at = listing.revision  # a row that came meanwhile is not ready
             if options.everything:
                 listing = self._store.list(kind.resource, within, limit=options.limit or None, after=after, at=at)
                 return self._page(

@@ -7,6 +7,7 @@ a version that is served and the version that is stored, and the heads of object
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -107,8 +108,25 @@ def to_store(kind: Kind[T], item: T) -> tuple[bytes, int]:
     return with_gap(sibling, sibling.from_dict(document))
 
 
+async def ready(kind: Kind[Any], values: Iterable[bytes]) -> None:
+    """Before stored bytes are turned into this version: have converted what only somebody outside can. Raises ApiError."""
+    if kind.ahead is not None:
+        await kind.ahead([_document(value) for value in values], kind.api_version)
+
+
+async def ready_to_store(kind: Kind[T], item: T) -> None:
+    """The same before an object of this version is turned into what is stored."""
+    if kind.ahead is not None and kind.to_stored is not None:
+        await kind.ahead([kind.to_dict(item)], stored_sibling(kind).api_version)
+
+
 async def in_version(kind: Kind[Any], wanted: Kind[Any], document: dict[str, Any]) -> dict[str, Any]:
     """An object of one version as another version of the same resource shows it."""
+    if kind.ahead is not None:
+        stored = stored_sibling(kind).api_version
+        await kind.ahead([document], stored)
+        if wanted.ahead is not None and kind.to_stored is not None:
+            await wanted.ahead([kind.to_stored(document)], wanted.api_version)
     neutral = document if kind.to_stored is None else kind.to_stored(document)
     made = neutral if wanted.from_stored is None else wanted.from_stored(neutral)
     return {**made, "kind": wanted.name, "apiVersion": wanted.api_version}

@@ -20,7 +20,7 @@ from edgekube.api.kind import ENCODER, Kind
 from edgekube.server import answers
 from edgekube.server.listing import Lister, Selector
 from edgekube.server.options import ListOptions, revision
-from edgekube.server.stored import revision_of, to_wire, with_revision
+from edgekube.server.stored import ready, revision_of, to_wire, with_revision
 from edgekube.store.interface import Change, ChangeType, Compacted, FutureRevision, Store, Watch
 
 BOOKMARK_EVERY_S = 60.0
@@ -109,6 +109,8 @@ class _Events(AsyncIterator[WatchEvent]):
                     raise too_old(self._seen, gone.oldest) from None
             if change is not None:
                 self._seen = change.row.revision
+                if self._kind.ahead is not None:
+                    await ready(self._kind, filter(None, (change.row.value, change.previous)))
                 if (event := self._event(change)) is not None:
                     return event
                 continue

@@ -29,7 +29,7 @@ from edgekube.server.listing import Lister
 from edgekube.server.objectmeta import finalizer_errors
 from edgekube.server.schemas import schema_for
 from edgekube.server.shapes import reset_for_create, shape_of
-from edgekube.server.stored import Stored, to_store, to_wire
+from edgekube.server.stored import Stored, ready, ready_to_store, to_store, to_wire
 from edgekube.store.interface import Durability, Key, Mismatch, Put, Remove, Row, Store
 
 GENERATED_NAME_ATTEMPTS = 8  # upstream's count
@@ -165,11 +165,13 @@ class Writer:
                 raise answers.already_exists(kind, key.name)
             item.metadata.resource_version = ""
             return Stored(kind, kind.to_json(item), item)
+        await ready_to_store(kind, item)
         value, at = to_store(kind, item)
         try:
             (row,) = await self._commit([Put(key, value, at, 0, DURABILITY[kind.keeping])])
         except Mismatch:
             raise answers.already_exists(kind, key.name) from None
+        await ready(kind, (row.value,))
         return Stored(kind, to_wire(kind, row.value))
 
     # Updating
@@ -183,13 +185,11 @@ class Writer:
         tracked: bool = False,
         may_create: bool | None = None,
         checks_uid: bool = False,
-        through: str = "",
         attempts: int = WRITE_ATTEMPTS,
     ) -> Written:
         """Make of the present object what `transform` says, through the target's subresource.
 
         `transform` is asked again when somebody else wrote in between. `may_create`: None leaves it to the kind.
-        `through`: the subresource in whose name fields are owned, where that is not the target's.
         `checks_uid`: another uid than the present one is a conflict, not a change of an immutable field.
         """
         kind = target.kind
@@ -202,13 +202,12 @@ class Writer:
                 document = await transform(None)
                 return Written(await self._create_at(target, document, context, tracked=tracked), created=True)
             try:
+                await ready(kind, (row.value,))
                 live: Stored[Any] = Stored(kind, to_wire(kind, row.value))
                 item = decoding.decode(kind, await transform(live))
                 if checks_uid:
                     self._check_uid(kind, item.metadata, live.item.metadata, target.namespace)
-                return Written(
-                    await self._update_once(target, row, live, item, context, tracked=tracked, through=through)
-                )
+                return Written(await self._update_once(target, row, live, item, context, tracked=tracked))
             except Mismatch:
                 continue
         raise answers.conflict(kind, target.name)
@@ -239,7 +238,6 @@ class Writer:
         context: Context,
         *,
         tracked: bool,
-        through: str = "",
     ) -> Stored[Any]:
         kind, old, meta = target.kind, live.item, item.metadata
         self._check_name(meta.name, target)
@@ -252,7 +250,7 @@ class Writer:
         item = shape_of(kind, target.subresource)(item, old)
         item = replace(item, metadata=self._carried(kind, item.metadata, old.metadata, row.revision))
         if not tracked:
-            item.metadata.managed_fields = self._owners(kind, live, item, context, target.subresource or through)
+            item.metadata.managed_fields = self._owners(kind, live, item, context, target.subresource)
         review = Review(
             kind=kind,
             operation=UPDATE,
@@ -359,11 +357,13 @@ class Writer:
             return Stored(kind, value, item)
         if value == live.value:
             return live
+        await ready_to_store(kind, item)
         data, at = to_store(kind, item)
         durability = DURABILITY[kind.keeping]
         if coalesced and kind.resource in COALESCED_STATUS and durability is Durability.DURABLE:
             durability = Durability.COALESCED
         (written,) = await self._commit([Put(row.key, data, at, row.revision, durability)])
+        await ready(kind, (written.value,))
         return Stored(kind, to_wire(kind, written.value))
 
     async def remove(self, kind: Kind[Any], item: Any, row: Row, *, marked: Any | None = None) -> Stored[Any]:
@@ -372,18 +372,22 @@ class Writer:
         Returns the last state at the deletion's revision.
         """
         durability = DURABILITY[kind.keeping]
+        await ready_to_store(kind, item if marked is None else marked)
         if marked is None:
             steps: list[Put | Remove] = [Remove(row.key, *to_store(kind, item), row.revision, durability)]
         else:
             data, at = to_store(kind, marked)
             steps = [Put(row.key, data, at, row.revision, durability), Remove(row.key, data, at, None, durability)]
         written = await self._commit(steps)
+        await ready(kind, (written[-1].value,))
         return Stored(kind, to_wire(kind, written[-1].value))
 
     async def put(self, kind: Kind[Any], item: Any, row: Row) -> Stored[Any]:
         """Write a state that needs no further checks (deletion marks, bindings). Raises `Mismatch`."""
+        await ready_to_store(kind, item)
         data, at = to_store(kind, item)
         (written,) = await self._commit([Put(row.key, data, at, row.revision, DURABILITY[kind.keeping])])
+        await ready(kind, (written.value,))
         return Stored(kind, to_wire(kind, written.value))
 
     # Both
