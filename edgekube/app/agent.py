@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from edgekube.app.config import CLUSTER_CIDR, own_address
 from edgekube.kinds.core.node import Taint
+from edgekube.net.address import OwnAddress
 from edgekube.network.config import NetworkConfig
 from edgekube.network.run import run_network
 from edgekube.node.config import NodeConfig
@@ -32,9 +34,11 @@ PLUGIN_DIRS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 async def node_and_network(running: Running) -> AsyncIterator[None]:
     """Run both while the block runs; entered once the node is registered and services, names and containers work."""
     config = running.config
-    address = config.node_ip or running.address
+    given = config.node_ip or config.advertise_address
+    address = OwnAddress(config.node_ip or running.address, None if given else own_address)
     client = running.client(f"system:node:{config.node_name}", "edgekube-node")
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(address.watch)
         gate = await nursery.start(partial(run_node, client, running.clock, node_config(config, address)))
         running.gates[config.node_name] = gate
         LOG.info("containers run on node %s", config.node_name)
@@ -44,11 +48,11 @@ async def node_and_network(running: Running) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-def network_config(config: ServerConfig, address: str) -> NetworkConfig:
+def network_config(config: ServerConfig, address: str | OwnAddress) -> NetworkConfig:
     """What the network room is told."""
     return NetworkConfig(
         node_name=config.node_name,
-        node_ip=address,
+        node_ip=address if isinstance(address, str) else address(),
         cluster_cidr=config.cluster_cidr,
         service_cidr=config.service_cidr,
         dns_ip=config.dns_ip,
@@ -58,14 +62,20 @@ def network_config(config: ServerConfig, address: str) -> NetworkConfig:
         cni_bin_dirs=PLUGIN_DIRS,
         instance=config.instance,
         host_resolv_conf=config.resolv_conf,
+        backend=config.network_backend,
+        # Clusters that share a machine have ranges of their own, so their VXLANs get numbers of their own.
+        vxlan_id=1 if config.cluster_cidr == CLUSTER_CIDR else int(config.cluster_cidr.network_address) >> 8,
+        wireguard_key=config.data_dir / "network" / "wireguard.key",
+        address_now=address if isinstance(address, OwnAddress) else None,
     )
 
 
-def node_config(config: ServerConfig, address: str) -> NodeConfig:
+def node_config(config: ServerConfig, address: str | OwnAddress) -> NodeConfig:
     """What the node room is told."""
     return NodeConfig(
         node_name=config.node_name,
-        node_ip=address,
+        node_ip=address if isinstance(address, str) else address(),
+        address_now=address if isinstance(address, OwnAddress) else None,
         data_dir=config.data_dir,
         cluster_dns=(config.dns_ip,),
         cluster_domain=config.cluster_domain,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekube.errors import UsageError
+from edgekube.network.config import BACKENDS
 
 DEFAULT_CONFIG_FILE = Path("/etc/edgekube/config.yaml")
 DEFAULT_DATA_DIR = Path("/var/lib/edgekube")
@@ -33,6 +34,7 @@ class Option:
     default: Any = ""
     kind: str = "text"  # text, number, switch, many
     metavar: str = ""
+    aliases: tuple[str, ...] = ()  # names others know it by, flags only
 
     @property
     def attribute(self) -> str:
@@ -63,6 +65,9 @@ OPTIONS = (
     Option("service-node-port-range", "Ports services of type NodePort may have.", "30000-32767", metavar="FROM-TO"),
     Option("cluster-dns", "Address of the cluster's DNS (default: the tenth of the service range).", metavar="IP"),
     Option("cluster-domain", "The cluster's DNS domain.", "cluster.local", metavar="DOMAIN"),
+    Option("network-backend", "How pods reach those of other nodes: vxlan, host-gw, wireguard or none.", "vxlan",
+           metavar="NAME", aliases=("flannel-backend",)),
+    Option("node-monitor-grace-period", "How long a silent node stays Ready, as 50s or 2m.", "50s", metavar="TIME"),
     Option("container-runtime-endpoint", "Use this CRI socket instead of starting an own containerd.", metavar="SOCKET"),
     Option("pod-manifest-path", "Directory of static pod manifests.", metavar="DIR"),
     Option("resolv-conf", "The resolv.conf whose name servers are asked for names outside the cluster.",
@@ -93,6 +98,8 @@ class ServerConfig:
     service_node_port_range: tuple[int, int] = (30000, 32767)
     cluster_dns: str = ""
     cluster_domain: str = "cluster.local"
+    network_backend: str = "vxlan"
+    node_monitor_grace_period: float = 50.0  # seconds
     container_runtime_endpoint: str = ""
     pod_manifest_path: str = ""
     resolv_conf: Path = Path("/etc/resolv.conf")
@@ -114,9 +121,12 @@ class ServerConfig:
     @property
     def instance(self) -> str:
         """ "" for the usual data directory; else a short tag that keeps several servers on one host apart."""
-        if self.data_dir == DEFAULT_DATA_DIR:
-            return ""
-        return hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:6]
+        return instance_of(self.data_dir)
+
+
+def instance_of(data_dir: Path) -> str:
+    """ "" for the usual data directory; else a short tag of it."""
+    return "" if data_dir == DEFAULT_DATA_DIR else hashlib.sha256(str(data_dir).encode()).hexdigest()[:6]
 
 
 def read_file(path: Path, *, required: bool) -> dict[str, Any]:
@@ -211,6 +221,9 @@ def _checked(values: dict[str, Any]) -> ServerConfig:
     if not found or not 0 < int(found[1]) <= int(found[2]) <= 65535:
         raise UsageError(f"--service-node-port-range: {values['service_node_port_range']!r} is not FROM-TO")
     values["service_node_port_range"] = (int(found[1]), int(found[2]))
+    if values["network_backend"] not in BACKENDS:
+        raise UsageError(f"--network-backend: {values['network_backend']!r} is none of {', '.join(BACKENDS)}")
+    values["node_monitor_grace_period"] = _seconds("node-monitor-grace-period", values["node_monitor_grace_period"])
     for label in values["node_label"]:
         if "=" not in label:
             raise UsageError(f"--node-label: {label!r} is not key=value")
@@ -226,6 +239,13 @@ def _checked(values: dict[str, Any]) -> ServerConfig:
         raise UsageError(f"--node-name: {values['node_name']!r} is not a valid node name")
     assert values.keys() == {item.name for item in fields(ServerConfig)}
     return ServerConfig(**values)
+
+
+def _seconds(name: str, text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text)
+    if not found or not float(found[1]):
+        raise UsageError(f"--{name}: {text!r} is not a time such as 50s or 2m")
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2] or "s"]
 
 
 def own_address() -> str:

@@ -1,4 +1,7 @@
-"""Stop by leaving: the first SIGTERM or SIGINT ends the wait, a second one cancels what is still draining."""
+"""Stop by leaving: the first SIGTERM or SIGINT ends the wait, a second one cancels what is still draining.
+
+What has not finished starting has nothing to drain (it may be waiting for a server that is away): there, the first cancels.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,18 @@ import trio
 
 
 async def wait_for_stop(
-    cancel: trio.CancelScope, stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    cancel: trio.CancelScope,
+    stop: trio.Event,
+    started: trio.Event | None = None,
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Set `stop` at the first signal, cancel at the second."""
+    """Set `stop` at the first signal, cancel at the second; at the first, too, while `started` is not set."""
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as received:
         task_status.started()
         async for _ in received:
-            if stop.is_set():
+            if stop.is_set() or (started is not None and not started.is_set()):
+                stop.set()
                 cancel.cancel()
                 return
             stop.set()

@@ -17,7 +17,7 @@ def _flag(option: Option) -> click.Option:
     if option.default not in ("", ()):
         shown = f" [default: {option.default}]" + shown
     return click.Option(
-        [f"--{option.name}"],
+        [option.attribute, f"--{option.name}", *(f"--{alias}" for alias in option.aliases)],
         default=None,
         multiple=option.kind == "many",
         type=int if option.kind == "number" else str,

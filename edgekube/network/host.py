@@ -1,4 +1,4 @@
-"""The few host commands the network room needs: `ip -batch`, `nft -f`, `conntrack -D`, sysctl files.
+"""The few host commands the network room needs: `ip -batch`, `bridge -batch`, `nft -f`, `conntrack -D`, sysctl files.
 
 Only here are they started. Each raises `EnvironmentError_` with the program's own words.
 """
@@ -30,6 +30,12 @@ async def run(arguments: Sequence[str], text: str = "", *, check: bool = True) -
 async def ip(*lines: str, force: bool = False) -> None:
     """Run `ip` commands as one batch; with `force`, go on past those that fail."""
     arguments = ["ip", "-force", "-batch", "-"] if force else ["ip", "-batch", "-"]
+    await run(arguments, "".join(f"{line}\n" for line in lines), check=not force)
+
+
+async def bridge(*lines: str, force: bool = False) -> None:
+    """Run `bridge` commands (forwarding entries) as one batch; with `force`, go on past those that fail."""
+    arguments = ["bridge", "-force", "-batch", "-"] if force else ["bridge", "-batch", "-"]
     await run(arguments, "".join(f"{line}\n" for line in lines), check=not force)
 
 

@@ -1,7 +1,7 @@
 """The pod network of one node: a bridge, its CNI configuration, and the sysctls that routing through it needs.
 
 CNI plugins (bridge, host-local, portmap, from the distribution) do the per-pod part when the runtime starts a sandbox. What is
-made here is ours by name and goes without a trace in `remove`.
+made here is ours by name and goes without a trace in `removal`.
 """
 
 from __future__ import annotations
@@ -44,10 +44,9 @@ def conflist(config: NetworkConfig, pod_cidr: IPv4Network, mtu: int) -> dict[str
     }
 
 
-async def set_up(config: NetworkConfig, pod_cidr: IPv4Network) -> None:
+async def set_up(config: NetworkConfig, pod_cidr: IPv4Network, mtu: int = 0) -> None:
     """Make (or take over) the bridge, set the sysctls, write the CNI configuration last: its presence means ready."""
     gateway = f"{pod_cidr.network_address + 1}"
-    mtu = config.mtu or await default_mtu()
     await host.ip(f"link add name {config.bridge} type bridge", force=True)
     await host.ip(
         f"link set dev {config.bridge} {f'mtu {mtu} ' if mtu else ''}up",
@@ -55,7 +54,7 @@ async def set_up(config: NetworkConfig, pod_cidr: IPv4Network) -> None:
         # Without a default route the host could not even begin to send to a service address.
         f"route replace {config.service_cidr} dev {config.bridge} src {gateway}",
     )
-    await _drop_other_addresses(config.bridge, f"{gateway}/{pod_cidr.prefixlen}")
+    await drop_other_addresses(config.bridge, f"{gateway}/{pod_cidr.prefixlen}")
     host.set_sysctl("net.ipv4.ip_forward", "1")
     if not host.set_sysctl("net.bridge.bridge-nf-call-iptables", "1"):
         await _load_bridge_filter()
@@ -71,24 +70,7 @@ async def set_up(config: NetworkConfig, pod_cidr: IPv4Network) -> None:
         temporary.rename(target)
 
 
-async def remove(config: NetworkConfig) -> None:
-    """Take away everything `set_up` and the proxy made."""
-    await host.run(["nft", "delete", "table", "ip", config.table], check=False)
-    await host.ip(f"link del dev {config.bridge}", f"addr del {config.dns_ip}/32 dev lo", force=True)
-    (config.cni_conf_dir / CONFLIST_NAME).unlink(missing_ok=True)
-
-
-async def default_mtu() -> int:
-    """The MTU of the link that leads out, or 0 when nothing does."""
-    _, output = await host.run(["ip", "-json", "route", "show", "default"], check=False)
-    routes = json.loads(output or "[]")
-    if not routes:
-        return 0
-    _, output = await host.run(["ip", "-json", "link", "show", "dev", routes[0]["dev"]], check=False)
-    return int(json.loads(output or "[{}]")[0].get("mtu", 0))
-
-
-async def _drop_other_addresses(link: str, keep: str) -> None:
+async def drop_other_addresses(link: str, keep: str) -> None:
     """A node whose PodCIDR changed must not keep the old gateway address."""
     _, output = await host.run(["ip", "-json", "-4", "addr", "show", "dev", link], check=False)
     for entry in json.loads(output or "[]"):

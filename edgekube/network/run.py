@@ -21,6 +21,7 @@ from edgekube.kinds.core.service import Service
 from edgekube.kinds.discovery.endpointslice import KIND as SLICES
 from edgekube.kinds.discovery.endpointslice import EndpointSlice
 from edgekube.network import host, podnet
+from edgekube.network.backends.mesh import Mesh
 from edgekube.network.config import NetworkConfig
 from edgekube.network.dns.server import DnsServer, upstreams
 from edgekube.network.dns.zone import Zone, build
@@ -36,6 +37,7 @@ class Network:
 
     proxy: Proxy
     dns: DnsServer
+    mesh: Mesh
     pod_cidr: IPv4Network
 
 
@@ -75,7 +77,9 @@ async def run_network(
 ) -> None:
     """Pod network, service rules and DNS of this node; started when all three answer."""
     pod_cidr = await wait_pod_cidr(client, config.node_name)
-    await podnet.set_up(config, pod_cidr)
+    mesh = Mesh(client, config, pod_cidr)
+    mtu = await mesh.prepare()
+    await podnet.set_up(config, pod_cidr, mtu)
     services: Cache[Service] = Cache()
     slices: Cache[EndpointSlice] = Cache()
     names = _Names(config.dns_domain, services, slices)
@@ -93,8 +97,9 @@ async def run_network(
         await nursery.start(proxy.run)
         await host.ip(f"addr replace {config.dns_ip}/32 dev lo")
         await nursery.start(dns.serve, config.dns_ip)
+        await nursery.start(mesh.run)
         LOG.info("pods get addresses from %s, names from %s", pod_cidr, config.dns_ip)
-        task_status.started(Network(proxy, dns, pod_cidr))
+        task_status.started(Network(proxy, dns, mesh, pod_cidr))
 
 
 async def _follow(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,8 +38,16 @@ class NodeConfig:
     host_resolv_conf: Path = Path("/etc/resolv.conf")
     log_file_limit_bytes: int = LOG_FILE_LIMIT_BYTES
     log_files: int = LOG_FILES_PER_CONTAINER
+    report_s: float = 300.0  # the status is written this often even when nothing changed, as upstream
+    lease_kept: Callable[[], bool] = lambda: False  # whether the server renews our Lease by itself at the moment
     cgroup_mount: Path = Path("/sys/fs/cgroup")
     version: str = "v1.36.0"
+    address_now: Callable[[], str] | None = None  # where the node's address may change while it runs
+
+    @property
+    def address(self) -> str:
+        """The node's address now."""
+        return self.address_now() if self.address_now else self.node_ip
 
     @property
     def root(self) -> Path:

@@ -1,6 +1,6 @@
 """The Node object and its Lease: registering, telling the node's condition, and showing that it lives.
 
-`describe` is pure. Status is written only when something changed (or every REPORT_S, as upstream); life is shown by the Lease alone.
+`describe` is pure. Status is written only when something changed (or every `report_s`); life is shown by the Lease alone.
 Source: kubelet kubelet_node_status.go, nodestatus/setters.go (conditions and their words), component-helpers lease.
 """
 
@@ -44,7 +44,6 @@ LEASE_S = 40
 RENEW_S = 10.0
 LOOK_S = 10.0
 LOOK_WHILE_UNREADY_S = 0.5  # mostly a network that is just being set up
-REPORT_S = 300.0
 IMAGES_AT_MOST = 50
 HARD_MEMORY_RESERVE = 100 * 1024 * 1024  # memory.available<100Mi, kubelet's default eviction threshold
 DISK_RESERVE_SHARE = 0.10  # nodefs.available<10%
@@ -185,7 +184,7 @@ def describe(
     made.allocatable = allocatable(config, machine)
     made.conditions = conditions(vitals, last.conditions, now)
     made.addresses = [
-        NodeAddress(type="InternalIP", address=config.node_ip),
+        NodeAddress(type="InternalIP", address=config.address),
         NodeAddress(type="Hostname", address=config.node_name),
     ]
     made.node_info = NodeSystemInfo(
@@ -292,7 +291,7 @@ class Registration:
     async def report(self, *, force: bool = False) -> None:
         """Write the status if it changed, or was last written long ago."""
         status = await self._look(self.node.status)
-        due = self._clock.monotonic() - self._reported_at >= REPORT_S
+        due = self._clock.monotonic() - self._reported_at >= self._config.report_s
         if not force and not due and same_but_heartbeat(status, self.node.status):
             return
         for _ in range(5):
@@ -322,19 +321,21 @@ class Registration:
         return any(c.type == "Ready" and c.status == "True" for c in self.node.status.conditions)
 
     async def keep_lease(self) -> None:
-        """Renew the Lease for ever."""
+        """Renew the Lease for ever, unless somebody else does that for us."""
         while True:
+            if self._lease is None or not self._config.lease_kept():
+                await self._renew_patiently()
+            await trio.sleep(RENEW_S)
+
+    async def _renew_patiently(self) -> None:
+        try:
             try:
                 await self._renew()
             except (NotFound, Conflict):
                 self._lease = None
-                try:
-                    await self._renew()
-                except (ApiError, ConnectionFailed) as error:
-                    log.info("the node's lease is not renewed: %s", error)
-            except (ApiError, ConnectionFailed) as error:
-                log.info("the node's lease is not renewed: %s", error)
-            await trio.sleep(RENEW_S)
+                await self._renew()
+        except (ApiError, ConnectionFailed) as error:
+            log.info("the node's lease is not renewed: %s", error)
 
     async def _renew(self) -> None:
         name, now = self._config.node_name, format_micro_time(self._clock.now())

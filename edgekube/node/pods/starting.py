@@ -87,7 +87,7 @@ async def surroundings(tools: Tools, pod: Pod) -> Surroundings:
         services=tools.services(),
         allocatable=tools.allocatable,
         node_name=tools.config.node_name,
-        host_ips=(tools.config.node_ip,),
+        host_ips=(tools.config.address,),
     )
 
 

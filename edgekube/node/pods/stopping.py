@@ -49,7 +49,7 @@ async def stop_container(
 
 async def stop_pod(tools: Tools, pod: Pod, seen: Seen, grace_s: int, said_goodbye: set[str] | None = None) -> None:
     """Stop every container, main ones first, sidecars then in reverse order, then every sandbox. Raises RpcFailed."""
-    ip = seen.sandbox.ips[0] if seen.sandbox and seen.sandbox.ips else tools.config.node_ip
+    ip = seen.sandbox.ips[0] if seen.sandbox and seen.sandbox.ips else tools.config.address
     begun = trio.current_time()
 
     def left_s() -> int:

@@ -209,7 +209,7 @@ class Worker:
         running = {detail.id for detail in seen.running}
         self._watching.keep_only(running)
         if self.stage is Stage.SYNC:
-            ip = seen.sandbox.ips[0] if seen.sandbox and seen.sandbox.ips else self.tools.config.node_ip
+            ip = seen.sandbox.ips[0] if seen.sandbox and seen.sandbox.ips else self.tools.config.address
             for detail in seen.running:
                 container = find_container(self.pod, detail.name)
                 if container is not None and detail.id not in self.memory.unstarted:
@@ -233,7 +233,7 @@ class Worker:
     def _publish(self, *, stopped: bool = False) -> PodStatus:
         around = Circumstances(
             now=self.tools.clock.now(),
-            host_ip=self.tools.config.node_ip,
+            host_ip=self.tools.config.address,
             troubles=dict(self.memory.troubles),
             unstarted=frozenset(self.memory.unstarted),
             outcome=self.memory.outcome,
@@ -314,7 +314,7 @@ class Worker:
             if decided.create_sandbox and seen.sandboxes:
                 self._tell("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
             await stop_pod(tools, pod, seen, grace_of(pod))
-        ip = seen.sandbox.ips[0] if seen.sandbox and seen.sandbox.ips else tools.config.node_ip
+        ip = seen.sandbox.ips[0] if seen.sandbox and seen.sandbox.ips else tools.config.address
         for kill in decided.kill:
             detail = next(c for c in seen.containers if c.id == kill.container_id)
             if kill.again:
@@ -414,7 +414,7 @@ class Worker:
         if hooked:
             await self._observe()
             self._publish()
-            ip = self.last.pod_ip or self.tools.config.node_ip
+            ip = self.last.pod_ip or self.tools.config.address
             try:
                 await starting.post_start(self.tools, birth, container_id, ip)
             except CannotStart:
