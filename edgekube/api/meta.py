@@ -81,6 +81,16 @@ def zero(make: Callable[[], T]) -> T:
     return field(default_factory=make)
 
 
+def null() -> Any:
+    """A member that Go always writes and that is `null` when it is not set: what Go has no `omitempty` for, or no use."""
+    return field(default_factory=nothing)
+
+
+def nothing() -> None:
+    """The factory of `null`, by which such members are known."""
+    return
+
+
 class Quantity(str):
     """A resource amount in canonical text ("100m", "1Gi"). Decoding canonicalises; see `api.quantity` for arithmetic."""
 

@@ -19,7 +19,7 @@ import msgspec
 from edgekube.api import openapi_facts as facts
 from edgekube.api import openapi_types as shown
 from edgekube.api.kind import Kind
-from edgekube.api.meta import Int32, IntOrString, MergeBy, MicroTime, ObjectMeta, Quantity, Time
+from edgekube.api.meta import Int32, IntOrString, MergeBy, MicroTime, ObjectMeta, Quantity, Time, nothing
 
 Schema = dict[str, Any]
 
@@ -251,7 +251,9 @@ class Schemas:
             return said
         bare, _, _ = _unwrap(field.type)
         if get_origin(bare) in (list, dict):
-            return field.default is None  # a Go slice without omitempty: written as null
+            return (
+                field.default is None or field.default_factory is nothing
+            )  # a Go slice without omitempty: written as null
         return field.default_factory is bare and bare in _PRIMITIVES
 
     def _property(self, field: msgspec.structs.FieldInfo, path: str) -> Schema:

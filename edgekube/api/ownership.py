@@ -7,7 +7,7 @@ Source: k8s.io/apimachinery pkg/util/managedfields (internal/managedfields.go, c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,9 +80,12 @@ def read_entries(documents: Sequence[Document] | None, trusted: bool = False) ->
 
 def write_entries(entries: Entries) -> list[Document]:
     """In upstream's order: appliers first, then by time, manager, version, subresource."""
-    ordered = sorted(
-        entries.values(), key=lambda e: (e.operation, e.time or "", e.manager, e.api_version, e.subresource)
-    )
+    return in_order(entries.values())
+
+
+def in_order(entries: Iterable[Entry]) -> list[Document]:
+    """`write_entries` of entries that may be of the same manager."""
+    ordered = sorted(entries, key=lambda e: (e.operation, e.time or "", e.manager, e.api_version, e.subresource))
     return [entry.to_dict() for entry in ordered]
 
 
@@ -168,18 +171,21 @@ def from_scale(
     api_version: str,
     replicas: tuple[str, ...] = ("spec", "replicas"),
 ) -> list[Document]:
-    """The parent's managedFields after a write to its Scale whose own managedFields came out as `scale`."""
-    scaled = {(e.manager, e.operation, e.subresource): e for e in (read_entries(scale) or {}).values()}
+    """The parent's managedFields after a write to its Scale whose own managedFields came out as `scale`.
+
+    A Scale has its own version, so that an updater of the parent never is the same manager as in its Scale: after the first
+    write through the Scale it has two entries, of which the next one keeps the last. Such a write has no time. Upstream's
+    record says the same.
+    """
+    scaled = read_entries(scale) or {}
     path = of_paths(replicas)
-    kept: Entries = {}
+    kept: list[Entry] = []
     for identity, entry in (read_entries(parent) or {}).items():
-        if has(entry.fields, replicas):
-            stolen = scaled.pop((entry.manager, entry.operation, entry.subresource), None) is None
-            entry = replace(entry, fields=difference(entry.fields, path)) if stolen else entry
+        if has(entry.fields, replicas) and scaled.pop(identity, None) is None:
+            entry = replace(entry, fields=difference(entry.fields, path))
         if entry.fields:
-            kept[identity] = entry
+            kept.append(entry)
     for entry in scaled.values():
         if has(entry.fields, ("spec", "replicas")):
-            taken = replace(entry, api_version=api_version, fields=path)
-            kept[taken.identity] = taken
-    return write_entries(kept)
+            kept.append(replace(entry, api_version=api_version, fields=path, time=None))
+    return in_order(kept)

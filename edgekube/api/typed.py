@@ -15,27 +15,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from edgekube.api.meta import MergeBy, MicroTime, Quantity, Time
+from edgekube.api.meta import MergeBy, MicroTime, Quantity, Time, nothing
 
 STRUCT, MAP, LIST, SCALAR, ANY = "struct", "map", "list", "scalar", "any"
 KEY_DEFAULTS: dict[str, Any] = {"protocol": "TCP"}  # the only list keys upstream has defaults for
-_WRITTEN_TIMES = frozenset(  # times that are no pointers in Go, which writes them as null when they are not set
-    (
-        "lastProbeTime",
-        "lastTransitionTime",
-        "lastUpdateTime",
-        "lastHeartbeatTime",
-        "lastObservedTime",
-        "startedAt",
-        "finishedAt",
-        "evictionTime",
-        "eventTime",
-        "firstTimestamp",
-        "lastTimestamp",
-        "deprecatedFirstTimestamp",
-        "deprecatedLastTimestamp",
-    )
-)
 _GO_SCALARS: dict[Any, str] = {
     str: "string",
     bool: "bool",
@@ -120,8 +103,7 @@ def _members(struct: type[msgspec.Struct]) -> dict[str, Node]:
     found: dict[str, Node] = {}
     for field in msgspec.structs.fields(struct):
         node = _compile(field.type, None)
-        written = node.kind == LIST or (node.kind == SCALAR and field.encode_name in _WRITTEN_TIMES)
-        node.null_by_default = written and field.default is None
+        node.null_by_default = field.default_factory is nothing or (node.kind == LIST and field.default is None)
         node.default = KEY_DEFAULTS.get(field.encode_name)
         found[field.encode_name] = node
     return found

@@ -69,6 +69,8 @@ def read_object(kind: Kind[Any], data: bytes, content_type: str, context: Contex
         document = decoding.parse_object(data, kind.name)
         check_kind(kind, document, data)
         check_fields(kind, document, data, context)
+        if kind.read_text is not None:
+            kind.read_text(document, data)
         return document
     if media == YAML:
         return _read_yaml(kind, data, context)

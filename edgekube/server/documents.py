@@ -335,7 +335,7 @@ class Documents:
         self._acceptable(takes_json or any(media.startswith(PROTO_V3) for media in accept))
         found = await self._openapi.get(rest)
         if found is None:
-            return PAGE_NOT_FOUND
+            return Answer(404, b"", "")
         wanted = request.param("hash")
         if wanted and wanted != found[1]:
             where = f"/openapi/{rest}?hash={found[1]}"

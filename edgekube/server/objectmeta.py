@@ -76,25 +76,24 @@ def annotation_errors(path: str, annotations: dict[str, str]) -> list[FieldError
 def _owner_errors(owners: list[OwnerReference]) -> list[FieldError]:
     broken: list[FieldError] = []
     controllers: list[str] = []
-    for position, owner in enumerate(owners):
-        path = rules.index(f"{AT}.ownerReferences", position)
-        group, _, version = owner.api_version.rpartition("/")
-        if not version:
+    path = f"{AT}.ownerReferences"  # upstream names the list, not the element
+    for owner in owners:
+        if not owner.api_version.rpartition("/")[2]:
             broken.append(rules.invalid(f"{path}.apiVersion", owner.api_version, "version must not be empty"))
         for member, value in (("kind", owner.kind), ("name", owner.name), ("uid", owner.uid)):
             if not value:
                 broken.append(rules.invalid(f"{path}.{member}", value, "must not be empty"))
-        if owner.kind == "Event" and group in ("", "events.k8s.io"):
-            shown = f"{owner.api_version}, Kind=Event"
+        if (owner.kind, owner.api_version) == ("Event", "v1"):
+            shown = "/v1, Kind=Event"
             broken.append(rules.invalid(path, owner, f"{shown} is disallowed from being an owner"))
         if owner.controller:
-            controllers.append(owner.name)
-            if len(controllers) == 2:
+            controllers.append(f"{owner.kind}/{owner.name}")
+            if len(controllers) > 1:
                 words = (
                     'Only one reference can have Controller set to true. Found "true" in references for'
-                    f" {controllers[0]} and {controllers[1]}"
+                    f" {controllers[0]} and {controllers[-1]}"
                 )
-                broken.append(rules.invalid(f"{AT}.ownerReferences", owners, words))
+                broken.append(rules.invalid(path, owners, words))
     return broken
 
 
@@ -119,11 +118,12 @@ def finalizer_errors(path: str, finalizers: list[str], *, whole: bool = False) -
 
 
 def update_errors(kind: Kind[Any], new: ObjectMeta, old: ObjectMeta) -> list[FieldError]:
-    """What an update changes in metadata that may not change.
+    """What is wrong with metadata of an update: what is malformed, and what changes although it may not.
 
-    Upstream asks twice, once for all kinds and once in each kind's own rules, and says everything twice.
+    Upstream asks once for all kinds and once in each kind's own rules, and says everything as often.
     """
-    return _update_errors(new, old) * 2 + _finalizer_errors(new.finalizers)
+    whole = _common_errors(new)
+    return whole + _update_errors(new, old) * 2 + (whole if kind.rules_on_update else [])
 
 
 def _update_errors(new: ObjectMeta, old: ObjectMeta) -> list[FieldError]:

@@ -197,11 +197,13 @@ def manager_errors(manager: str) -> list[FieldError]:
     """Source: meta/v1/validation ValidateFieldManager."""
     if len(manager) > MANAGER_MAX_LETTERS:
         return [rules.too_long("fieldManager", MANAGER_MAX_LETTERS)]
-    return [
-        rules.invalid("fieldManager", manager, "should only contain printable characters")
-        for letter in manager
-        if not letter.isprintable()
-    ][:1]
+    broken: list[FieldError] = []
+    for position, letter in enumerate(manager):
+        if not letter.isprintable():
+            at = len(manager[:position].encode())  # Go counts bytes
+            words = f"invalid character U+{ord(letter):04X} (at position {at})"
+            broken.append(rules.invalid("fieldManager", manager, words))
+    return broken
 
 
 def dry_run_errors(values: Sequence[str]) -> list[FieldError]:

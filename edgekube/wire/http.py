@@ -130,7 +130,11 @@ class H11Parser:
 
 
 class HttptoolsParser:
-    """httptools (llhttp). It runs on into pipelined requests, so events (and the error that ended them) wait in one queue."""
+    """httptools (llhttp). It runs on into pipelined requests, so events (and the error that ended them) wait in one queue.
+
+    llhttp knows a fixed list of methods, while any token may be one and deserves its 405: a connection that uses another goes on
+    with h11 (`_other`). `_unread` is what came of a head that is not complete yet, since llhttp cannot be asked for it back.
+    """
 
     def __init__(self, max_head_bytes: int = MAX_HEAD_BYTES) -> None:
         self._max_head_bytes = max_head_bytes
@@ -141,6 +145,8 @@ class HttptoolsParser:
     def _start(self) -> None:
         import httptools
 
+        self._other: H11Parser | None = None
+        self._unread = b""
         self._upgrading = False
         self._in_message = False
         self._in_head = True
@@ -197,16 +203,28 @@ class HttptoolsParser:
         if self._upgrading:
             self._left += data
             return
+        if self._other is not None:
+            self._other.feed(data)
+            return
         before = len(self._events)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgrading = True
             self._left += data[upgrade.args[0] :]
+        except httptools.HttpParserInvalidMethodError as error:
+            if before or not self._in_head or len(self._events) > before:  # bytes of an earlier request are gone
+                self._events.append(ProtocolError(str(error), status=400))
+                return
+            self._other = H11Parser(self._max_head_bytes)
+            self._other.feed(self._unread + data)
+            return
         except httptools.HttpParserError as error:
             ours = error.__context__
             self._events.append(ours if isinstance(ours, ProtocolError) else ProtocolError(str(error), status=400))
-        self._bound(len(data), progress=len(self._events) > before)
+        progress = len(self._events) > before
+        self._unread = b"" if progress or not self._in_message else self._unread + data
+        self._bound(len(data), progress=progress)
 
     def _bound(self, size: int, *, progress: bool) -> None:
         """Heads, and whatever else adds nothing to a request (trailers, chunk extensions), may not go on for ever."""
@@ -220,7 +238,7 @@ class HttptoolsParser:
     def next_event(self) -> Event | None:
         """See RequestParser."""
         if not self._events:
-            return None
+            return None if self._other is None else self._other.next_event()
         if isinstance(self._events[0], ProtocolError):
             raise self._events[0]
         event = self._events.popleft()
@@ -229,6 +247,8 @@ class HttptoolsParser:
 
     def begin_next(self) -> None:
         """See RequestParser."""
+        if self._other is not None:
+            self._other.begin_next()
         if self._upgrading:  # it asked for another protocol and did not get it: what followed is HTTP after all
             left, self._left = self._left, b""
             self._start()
@@ -237,11 +257,13 @@ class HttptoolsParser:
 
     def rest(self) -> bytes:
         """See RequestParser."""
-        return self._left
+        return self._left if self._other is None else self._other.rest()
 
     @property
     def at_rest(self) -> bool:
         """See RequestParser."""
+        if self._other is not None:
+            return self._other.at_rest
         return not self._in_message and not self._left and not self._events
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from edgekube.api.kind import Column, Kind
-from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_map, zero
+from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_map, null, zero
 from edgekube.kinds.apps import workload_rules
 from edgekube.kinds.core import pod_defaults, pod_warnings
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
@@ -41,7 +41,7 @@ class DaemonSetCondition(Struct):
 
     type: str = zero(str)
     status: str = zero(str)
-    last_transition_time: Time | None = None
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 
@@ -87,6 +87,8 @@ def default(item: DaemonSet) -> None:
             strategy.rolling_update.max_surge = 0
     if spec.revision_history_limit is None:
         spec.revision_history_limit = HISTORY
+    # upstream's own type has the number, so that whoever writes the object owns the annotation it becomes
+    item.metadata.annotations = {TEMPLATE_GENERATION: "0"} | item.metadata.annotations
 
 
 def prepare_create(item: DaemonSet) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from edgekube.api.kind import Column, Kind, Subresource
-from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_map, retain_keys, zero
+from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_map, null, retain_keys, zero
 from edgekube.kinds.apps import workload_rules
 from edgekube.kinds.core import pod_defaults, pod_warnings
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
@@ -44,8 +44,8 @@ class DeploymentCondition(Struct):
 
     type: str = zero(str)
     status: str = zero(str)
-    last_update_time: Time | None = None
-    last_transition_time: Time | None = None
+    last_update_time: Time | None = null()
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from edgekube.api.kind import Column, Kind, Subresource
-from edgekube.api.meta import Int32, LabelSelector, Object, Struct, Time, list_map, zero
+from edgekube.api.meta import Int32, LabelSelector, Object, Struct, Time, list_map, null, zero
 from edgekube.kinds.apps import workload_rules
 from edgekube.kinds.core import pod_defaults, pod_warnings
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
@@ -26,7 +26,7 @@ class ReplicaSetCondition(Struct):
 
     type: str = zero(str)
     status: str = zero(str)
-    last_transition_time: Time | None = None
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 

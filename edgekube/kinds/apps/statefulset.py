@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from edgekube.api.kind import Column, Kind, Subresource
-from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_atomic, list_map, zero
+from edgekube.api.meta import Int32, IntOrString, LabelSelector, Object, Struct, Time, list_atomic, list_map, null, zero
 from edgekube.kinds.apps import workload_rules
 from edgekube.kinds.core import persistentvolumeclaim, pod_defaults, pod_warnings
 from edgekube.kinds.core.persistentvolumeclaim import PersistentVolumeClaim
@@ -61,7 +61,7 @@ class StatefulSetCondition(Struct):
 
     type: str = zero(str)
     status: str = zero(str)
-    last_transition_time: Time | None = None
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 

@@ -310,8 +310,3 @@ def revision(item: ControllerRevision) -> list[FieldError]:
     """Some data, and a number."""
     broken = [] if item.data is not None else [rules.required("data", "data is mandatory")]
     return broken + rules.not_negative("revision", item.revision)
-
-
-def revision_update(new: ControllerRevision, old: ControllerRevision) -> list[FieldError]:
-    """The data never changes."""
-    return rules.same("data", new.data, old.data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from edgekube.api.kind import Kind
-from edgekube.api.meta import Object, Struct, Time, list_atomic, zero
+from edgekube.api.meta import Object, Struct, Time, list_atomic, null, zero
 
 
 class BoundObjectReference(Struct):
@@ -16,14 +16,14 @@ class BoundObjectReference(Struct):
 
 
 class TokenRequestSpec(Struct):
-    audiences: Annotated[list[str] | None, list_atomic()] = None
-    expiration_seconds: int | None = None
-    bound_object_ref: BoundObjectReference | None = None
+    audiences: Annotated[list[str] | None, list_atomic()] = null()
+    expiration_seconds: int | None = null()
+    bound_object_ref: BoundObjectReference | None = null()
 
 
 class TokenRequestStatus(Struct):
     token: str = zero(str)
-    expiration_timestamp: Time | None = None
+    expiration_timestamp: Time | None = null()
 
 
 class TokenRequest(Object):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind
-from edgekube.api.meta import Int32, LabelSelector, Object, Quantity, Struct, Time, list_atomic, list_map, zero
+from edgekube.api.meta import Int32, LabelSelector, Object, Quantity, Struct, Time, list_atomic, list_map, null, zero
 from edgekube.api.quantity import amount
 from edgekube.kinds.autoscaling.conversion import DEFAULT_CPU_PERCENT
 from edgekube.kinds.columns import AGE, NAME, NONE, UNSET, described
@@ -96,7 +96,7 @@ class HorizontalPodAutoscalerSpec(Struct):
 class HorizontalPodAutoscalerCondition(Struct):
     type: str = zero(str)
     status: str = zero(str)
-    last_transition_time: Time | None = None
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 
@@ -148,7 +148,7 @@ class HorizontalPodAutoscalerStatus(Struct):
     last_scale_time: Time | None = None
     current_replicas: Int32 = 0
     desired_replicas: Int32 = zero(int)
-    current_metrics: Annotated[list[MetricStatus] | None, list_atomic()] = None
+    current_metrics: Annotated[list[MetricStatus] | None, list_atomic()] = null()
     conditions: Annotated[list[HorizontalPodAutoscalerCondition], list_map("type")] = []
 
 

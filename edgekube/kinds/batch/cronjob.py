@@ -6,7 +6,7 @@ from typing import Annotated
 
 from edgekube.api.durations import age
 from edgekube.api.kind import Column, Kind
-from edgekube.api.meta import Int32, LabelSelector, Object, ObjectMeta, Struct, Time, list_atomic, list_set, zero
+from edgekube.api.meta import Int32, LabelSelector, Object, ObjectMeta, Struct, Time, list_atomic, list_set, null, zero
 from edgekube.kinds.batch import job_rules
 from edgekube.kinds.core import pod_defaults, pod_warnings
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
@@ -20,7 +20,7 @@ class PodFailurePolicyOnExitCodesRequirement(Struct):
 
     container_name: str | None = None
     operator: str = zero(str)
-    values: Annotated[list[Int32] | None, list_set(strategy="")] = None
+    values: Annotated[list[Int32] | None, list_set(strategy="")] = null()
 
 
 class PodFailurePolicyOnPodConditionsPattern(Struct):
@@ -41,7 +41,7 @@ class PodFailurePolicyRule(Struct):
 class PodFailurePolicy(Struct):
     """Rules about failed pods; the first that matches counts."""
 
-    rules: Annotated[list[PodFailurePolicyRule] | None, list_atomic()] = None
+    rules: Annotated[list[PodFailurePolicyRule] | None, list_atomic()] = null()
 
 
 class SuccessPolicyRule(Struct):
@@ -54,7 +54,7 @@ class SuccessPolicyRule(Struct):
 class SuccessPolicy(Struct):
     """When a job succeeds before all of its pods have."""
 
-    rules: Annotated[list[SuccessPolicyRule] | None, list_atomic()] = None
+    rules: Annotated[list[SuccessPolicyRule] | None, list_atomic()] = null()
 
 
 class JobSpec(Struct):

@@ -7,7 +7,7 @@ from typing import Annotated
 from edgekube.api import names
 from edgekube.api.durations import human
 from edgekube.api.kind import Column, Kind
-from edgekube.api.meta import Int32, LabelSelector, Object, Struct, Time, list_atomic, list_set, parse_time, zero
+from edgekube.api.meta import Int32, LabelSelector, Object, Struct, Time, list_atomic, list_set, null, parse_time, zero
 from edgekube.kinds.batch import job_rules
 from edgekube.kinds.batch.cronjob import JobSpec, template_default
 from edgekube.kinds.core import pod_warnings
@@ -20,8 +20,8 @@ class JobCondition(Struct):
 
     type: str = zero(str)
     status: str = zero(str)
-    last_probe_time: Time | None = None
-    last_transition_time: Time | None = None
+    last_probe_time: Time | None = null()
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 from edgekube.api import names, rules
 from edgekube.api.durations import human
 from edgekube.api.kind import Column, FieldError, Kind, Scope, Subresource
-from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, zero
+from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, null, zero
 from edgekube.kinds.columns import AGE, NAME, NONE, described
 
 
@@ -28,8 +28,8 @@ class CertificateSigningRequestCondition(Struct):
     status: str = zero(str)
     reason: str = ""
     message: str = ""
-    last_update_time: Time | None = None
-    last_transition_time: Time | None = None
+    last_update_time: Time | None = null()
+    last_transition_time: Time | None = null()
 
 
 class CertificateSigningRequestStatus(Struct):

@@ -7,7 +7,7 @@ from dataclasses import replace
 from edgekube.api import names, rules
 from edgekube.api.durations import age
 from edgekube.api.kind import Column, FieldError, Keeping, Kind
-from edgekube.api.meta import Int32, MicroTime, Object, Struct, Time, zero
+from edgekube.api.meta import Int32, MicroTime, Object, Struct, Time, null, zero
 from edgekube.kinds.core.printing import NAME, described
 from edgekube.kinds.core.references import ObjectReference
 
@@ -16,7 +16,7 @@ class EventSeries(Struct):
     """How often an event has been seen, and when last."""
 
     count: Int32 = 0
-    last_observed_time: MicroTime | None = None
+    last_observed_time: MicroTime | None = null()
 
 
 class EventSource(Struct):
@@ -33,11 +33,11 @@ class Event(Object):
     reason: str = ""
     message: str = ""
     source: EventSource = zero(EventSource)
-    first_timestamp: Time | None = None
-    last_timestamp: Time | None = None
+    first_timestamp: Time | None = null()
+    last_timestamp: Time | None = null()
     count: Int32 = 0
     type: str = ""
-    event_time: MicroTime | None = None
+    event_time: MicroTime | None = null()
     series: EventSeries | None = None
     action: str = ""
     related: ObjectReference | None = None

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from edgekube.api import names, rules
 from edgekube.api.kind import FieldError, Kind
-from edgekube.api.meta import Object, Quantity, Struct, list_atomic, zero
+from edgekube.api.meta import Object, Quantity, Struct, list_atomic, null, zero
 from edgekube.api.quantity import amount
 from edgekube.kinds.core import resource_rules
 from edgekube.kinds.core.pod_resources import can_overcommit
@@ -27,7 +27,7 @@ class LimitRangeItem(Struct):
 class LimitRangeSpec(Struct):
     """Bounds by type."""
 
-    limits: Annotated[list[LimitRangeItem] | None, list_atomic()] = None
+    limits: Annotated[list[LimitRangeItem] | None, list_atomic()] = null()
 
 
 class LimitRange(Object):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope, Subresource
-from edgekube.api.meta import Object, Struct, Time, list_atomic, list_map, zero
+from edgekube.api.meta import Object, Struct, Time, list_atomic, list_map, null, zero
 from edgekube.kinds.core.printing import AGE, NAME, described
 
 
@@ -21,7 +21,7 @@ class NamespaceCondition(Struct):
 
     type: str = zero(str)
     status: str = zero(str)
-    last_transition_time: Time | None = None
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 

@@ -8,7 +8,7 @@ from msgspec import field
 
 from edgekube.api import rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope, Subresource
-from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, list_atomic, list_map, list_set, zero
+from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, list_atomic, list_map, list_set, null, zero
 from edgekube.kinds.core import address_rules, resource_rules, scheduling_rules
 from edgekube.kinds.core.printing import AGE, NAME, NONE, described
 from edgekube.kinds.core.quantities import round_up_all
@@ -61,7 +61,7 @@ class AttachedVolume(Struct):
 class ContainerImage(Struct):
     """An image the node has."""
 
-    names: Annotated[list[str] | None, list_atomic()] = None
+    names: Annotated[list[str] | None, list_atomic()] = null()
     size_bytes: int = 0
 
 
@@ -77,8 +77,8 @@ class NodeCondition(Struct):
 
     type: str = zero(str)
     status: str = zero(str)
-    last_heartbeat_time: Time | None = None
-    last_transition_time: Time | None = None
+    last_heartbeat_time: Time | None = null()
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 

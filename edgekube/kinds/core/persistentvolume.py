@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope
-from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, granular, list_atomic, zero
+from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, granular, list_atomic, null, zero
 from edgekube.kinds.core import claim_rules, resource_rules, scheduling_rules, volume_rules
 from edgekube.kinds.core.printing import AGE, NAME, UNSET, described
 from edgekube.kinds.core.quantities import is_fraction, round_up_all
@@ -37,7 +37,7 @@ class AzureFilePersistentVolumeSource(Struct):
     secret_name: str = zero(str)
     share_name: str = zero(str)
     read_only: bool = False
-    secret_namespace: str | None = None
+    secret_namespace: str | None = null()
 
 
 class CSIPersistentVolumeSource(Struct):
@@ -58,7 +58,7 @@ class CSIPersistentVolumeSource(Struct):
 class CephFSPersistentVolumeSource(Struct):
     """A CephFS tree."""
 
-    monitors: Annotated[list[str] | None, list_atomic()] = None
+    monitors: Annotated[list[str] | None, list_atomic()] = null()
     path: str = ""
     user: str = ""
     secret_file: str = ""
@@ -120,7 +120,7 @@ class LocalVolumeSource(Struct):
 class RBDPersistentVolumeSource(Struct):
     """A Ceph block device."""
 
-    monitors: Annotated[list[str] | None, list_atomic()] = None
+    monitors: Annotated[list[str] | None, list_atomic()] = null()
     image: str = zero(str)
     fs_type: str = ""
     pool: str = ""

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind
-from edgekube.api.meta import Object, Quantity, Struct, Time, granular, list_atomic, list_map, zero
+from edgekube.api.meta import Object, Quantity, Struct, Time, granular, list_atomic, list_map, null, zero
 from edgekube.api.quantity import amount
 from edgekube.kinds.core import claim_rules, resource_rules
 from edgekube.kinds.core.claimspec import PersistentVolumeClaimSpec
@@ -30,8 +30,8 @@ class PersistentVolumeClaimCondition(Struct):
 
     type: str = zero(str)
     status: str = zero(str)
-    last_probe_time: Time | None = None
-    last_transition_time: Time | None = None
+    last_probe_time: Time | None = null()
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import field
 
-from edgekube.api.meta import Int32, LabelSelector, Quantity, Struct, list_atomic, list_map, struct_atomic, zero
+from edgekube.api.meta import Int32, LabelSelector, Quantity, Struct, list_atomic, list_map, null, struct_atomic, zero
 from edgekube.kinds.core.container import (
     AppArmorProfile,
     Container,
@@ -181,7 +181,7 @@ class PodSpec(Struct):
 
     volumes: Annotated[list[Volume], list_map("name", strategy="merge,retainKeys")] = []
     init_containers: Annotated[list[Container], list_map("name")] = []
-    containers: Annotated[list[Container] | None, list_map("name")] = None
+    containers: Annotated[list[Container] | None, list_map("name")] = null()
     ephemeral_containers: Annotated[list[EphemeralContainer], list_map("name")] = []
     restart_policy: str = ""
     termination_grace_period_seconds: int | None = None

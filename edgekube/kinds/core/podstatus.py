@@ -6,14 +6,14 @@ from typing import Annotated
 
 from msgspec import field
 
-from edgekube.api.meta import Int32, Quantity, Struct, Time, list_atomic, list_map, list_set, zero
+from edgekube.api.meta import Int32, Quantity, Struct, Time, list_atomic, list_map, list_set, null, zero
 from edgekube.kinds.core.container import ResourceRequirements
 
 
 class ContainerStateRunning(Struct):
     """Running, since when."""
 
-    started_at: Time | None = None
+    started_at: Time | None = null()
 
 
 class ContainerStateTerminated(Struct):
@@ -23,8 +23,8 @@ class ContainerStateTerminated(Struct):
     signal: Int32 = 0
     reason: str = ""
     message: str = ""
-    started_at: Time | None = None
-    finished_at: Time | None = None
+    started_at: Time | None = null()
+    finished_at: Time | None = null()
     container_id: str = field(name="containerID", default="")
 
 
@@ -134,8 +134,8 @@ class PodCondition(Struct):
     type: str = zero(str)
     observed_generation: int = 0
     status: str = zero(str)
-    last_probe_time: Time | None = None
-    last_transition_time: Time | None = None
+    last_probe_time: Time | None = null()
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 
@@ -151,7 +151,7 @@ class ContainerExtendedResourceRequest(Struct):
 class PodExtendedResourceClaimStatus(Struct):
     """The claim made for a pod's extended resources."""
 
-    request_mappings: Annotated[list[ContainerExtendedResourceRequest] | None, list_atomic()] = None
+    request_mappings: Annotated[list[ContainerExtendedResourceRequest] | None, list_atomic()] = null()
     resource_claim_name: str = zero(str)
 
 

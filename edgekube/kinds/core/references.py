@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-from edgekube.api.meta import Struct, list_atomic, zero
+from edgekube.api.meta import Struct, list_atomic, null, zero
 
 
 class LocalObjectReference(Struct):
@@ -39,7 +39,7 @@ class TypedLocalObjectReference(Struct):
     """An object of the same namespace, of a kind that is told."""
 
     ATOMIC: ClassVar[bool] = True
-    api_group: str | None = None
+    api_group: str | None = null()
     kind: str = zero(str)
     name: str = zero(str)
 
@@ -47,7 +47,7 @@ class TypedLocalObjectReference(Struct):
 class TypedObjectReference(Struct):
     """An object of a kind that is told, perhaps of another namespace."""
 
-    api_group: str | None = None
+    api_group: str | None = null()
     kind: str = zero(str)
     name: str = zero(str)
     namespace: str | None = None
@@ -73,4 +73,4 @@ class NodeSelector(Struct):
     """Alternatives, one of which must hold."""
 
     ATOMIC: ClassVar[bool] = True
-    node_selector_terms: Annotated[list[NodeSelectorTerm] | None, list_atomic()] = None
+    node_selector_terms: Annotated[list[NodeSelectorTerm] | None, list_atomic()] = null()

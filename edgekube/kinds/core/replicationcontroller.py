@@ -6,7 +6,7 @@ from typing import Annotated
 
 from edgekube.api import rules
 from edgekube.api.kind import Column, FieldError, Kind, Subresource
-from edgekube.api.meta import Int32, Object, Struct, Time, list_map, struct_atomic, zero
+from edgekube.api.meta import Int32, Object, Struct, Time, list_map, null, struct_atomic, zero
 from edgekube.kinds.core import pod_defaults, pod_rules, pod_warnings, workload_rules
 from edgekube.kinds.core.podtemplate import PodTemplateSpec
 from edgekube.kinds.core.printing import AGE, NAME, described, labels_text, template_columns
@@ -26,7 +26,7 @@ class ReplicationControllerCondition(Struct):
 
     type: str = zero(str)
     status: str = zero(str)
-    last_transition_time: Time | None = None
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 

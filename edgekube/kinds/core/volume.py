@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import field
 
-from edgekube.api.meta import Int32, LabelSelector, ObjectMeta, Quantity, Struct, list_atomic, zero
+from edgekube.api.meta import Int32, LabelSelector, ObjectMeta, Quantity, Struct, list_atomic, null, zero
 from edgekube.kinds.core.claimspec import PersistentVolumeClaimSpec
 from edgekube.kinds.core.references import LocalObjectReference
 
@@ -52,7 +52,7 @@ class CSIVolumeSource(Struct):
 class CephFSVolumeSource(Struct):
     """A CephFS tree."""
 
-    monitors: Annotated[list[str] | None, list_atomic()] = None
+    monitors: Annotated[list[str] | None, list_atomic()] = null()
     path: str = ""
     user: str = ""
     secret_file: str = ""
@@ -317,7 +317,7 @@ class VolumeProjection(Struct):
 class ProjectedVolumeSource(Struct):
     """Files of several sources in one directory."""
 
-    sources: Annotated[list[VolumeProjection] | None, list_atomic()] = None
+    sources: Annotated[list[VolumeProjection] | None, list_atomic()] = null()
     default_mode: Int32 | None = None
 
 
@@ -335,7 +335,7 @@ class QuobyteVolumeSource(Struct):
 class RBDVolumeSource(Struct):
     """A Ceph block device."""
 
-    monitors: Annotated[list[str] | None, list_atomic()] = None
+    monitors: Annotated[list[str] | None, list_atomic()] = null()
     image: str = zero(str)
     fs_type: str = ""
     pool: str = ""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind
-from edgekube.api.meta import Int32, Object, Struct, list_atomic, list_set, zero
+from edgekube.api.meta import Int32, Object, Struct, list_atomic, list_set, null, zero
 from edgekube.kinds.columns import AGE, NAME, UNSET, described, listed
 from edgekube.kinds.core.address_rules import ordinary_ip, parse_ip
 from edgekube.kinds.core.meta_rules import labels
@@ -33,7 +33,7 @@ class EndpointHints(Struct):
 
 
 class Endpoint(Struct):
-    addresses: Annotated[list[str] | None, list_set(strategy="")] = None
+    addresses: Annotated[list[str] | None, list_set(strategy="")] = null()
     conditions: EndpointConditions = zero(EndpointConditions)
     hostname: str | None = None
     target_ref: ObjectReference | None = None
@@ -53,8 +53,8 @@ class EndpointPort(Struct):
 
 class EndpointSlice(Object):
     address_type: str = zero(str)
-    endpoints: Annotated[list[Endpoint] | None, list_atomic()] = None
-    ports: Annotated[list[EndpointPort] | None, list_atomic()] = None
+    endpoints: Annotated[list[Endpoint] | None, list_atomic()] = null()
+    ports: Annotated[list[EndpointPort] | None, list_atomic()] = null()
 
 
 def default(endpoint_slice: EndpointSlice) -> None:

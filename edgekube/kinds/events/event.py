@@ -7,18 +7,18 @@ from typing import Any
 
 from edgekube.api import rules
 from edgekube.api.kind import Column, FieldError, Keeping, Kind
-from edgekube.api.meta import Int32, MicroTime, Object, Struct, Time, zero
+from edgekube.api.meta import Int32, MicroTime, Object, Struct, Time, null, zero
 from edgekube.kinds.core import event as core
 from edgekube.kinds.core.references import ObjectReference
 
 
 class EventSeries(Struct):
     count: Int32 = zero(int)
-    last_observed_time: MicroTime | None = None
+    last_observed_time: MicroTime | None = null()
 
 
 class Event(Object):
-    event_time: MicroTime | None = None
+    event_time: MicroTime | None = null()
     series: EventSeries | None = None
     reporting_controller: str = ""
     reporting_instance: str = ""
@@ -29,8 +29,8 @@ class Event(Object):
     note: str = ""
     type: str = ""
     deprecated_source: core.EventSource = zero(core.EventSource)
-    deprecated_first_timestamp: Time | None = None
-    deprecated_last_timestamp: Time | None = None
+    deprecated_first_timestamp: Time | None = null()
+    deprecated_last_timestamp: Time | None = null()
     deprecated_count: Int32 = 0
 
 

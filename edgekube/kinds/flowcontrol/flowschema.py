@@ -8,7 +8,7 @@ from msgspec import field
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope
-from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, list_set, zero
+from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, list_set, null, zero
 from edgekube.kinds.columns import AGE, NAME, NONE, described
 
 
@@ -17,16 +17,16 @@ class FlowDistinguisherMethod(Struct):
 
 
 class NonResourcePolicyRule(Struct):
-    verbs: Annotated[list[str] | None, list_set(strategy="")] = None
+    verbs: Annotated[list[str] | None, list_set(strategy="")] = null()
     non_resource_urls: Annotated[list[str] | None, list_set(strategy="")] = field(name="nonResourceURLs", default=None)
 
 
 class ResourcePolicyRule(Struct):
-    verbs: Annotated[list[str] | None, list_set(strategy="")] = None
-    api_groups: Annotated[list[str] | None, list_set(strategy="")] = None
-    resources: Annotated[list[str] | None, list_set(strategy="")] = None
+    verbs: Annotated[list[str] | None, list_set(strategy="")] = null()
+    api_groups: Annotated[list[str] | None, list_set(strategy="")] = null()
+    resources: Annotated[list[str] | None, list_set(strategy="")] = null()
     cluster_scope: bool = False
-    namespaces: Annotated[list[str] | None, list_set(strategy="")] = None
+    namespaces: Annotated[list[str] | None, list_set(strategy="")] = null()
 
 
 class GroupSubject(Struct):
@@ -50,7 +50,7 @@ class Subject(Struct):
 
 
 class PolicyRulesWithSubjects(Struct):
-    subjects: Annotated[list[Subject] | None, list_atomic()] = None
+    subjects: Annotated[list[Subject] | None, list_atomic()] = null()
     resource_rules: Annotated[list[ResourcePolicyRule], list_atomic()] = []
     non_resource_rules: Annotated[list[NonResourcePolicyRule], list_atomic()] = []
 
@@ -69,7 +69,7 @@ class FlowSchemaSpec(Struct):
 class FlowSchemaCondition(Struct):
     type: str = ""
     status: str = ""
-    last_transition_time: Time | None = None
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 

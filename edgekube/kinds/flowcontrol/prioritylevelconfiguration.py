@@ -7,7 +7,7 @@ from typing import Annotated
 
 from edgekube.api import rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope
-from edgekube.api.meta import Int32, Object, Struct, Time, list_map, zero
+from edgekube.api.meta import Int32, Object, Struct, Time, list_map, null, zero
 from edgekube.kinds.columns import AGE, NAME, NONE, described
 
 
@@ -43,7 +43,7 @@ class PriorityLevelConfigurationSpec(Struct):
 class PriorityLevelConfigurationCondition(Struct):
     type: str = ""
     status: str = ""
-    last_transition_time: Time | None = None
+    last_transition_time: Time | None = null()
     reason: str = ""
     message: str = ""
 

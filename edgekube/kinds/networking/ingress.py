@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind
-from edgekube.api.meta import Int32, Object, Struct, list_atomic, zero
+from edgekube.api.meta import Int32, Object, Struct, list_atomic, null, zero
 from edgekube.kinds.columns import AGE, NAME, NONE, described, listed
 from edgekube.kinds.core.address_rules import ip, parse_ip
 from edgekube.kinds.core.references import TypedLocalObjectReference
@@ -35,7 +35,7 @@ class HTTPIngressPath(Struct):
 
 
 class HTTPIngressRuleValue(Struct):
-    paths: Annotated[list[HTTPIngressPath] | None, list_atomic()] = None
+    paths: Annotated[list[HTTPIngressPath] | None, list_atomic()] = null()
 
 
 class IngressRule(Struct):

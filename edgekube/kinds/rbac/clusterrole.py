@@ -8,7 +8,7 @@ from msgspec import field
 
 from edgekube.api import rules
 from edgekube.api.kind import FieldError, Kind, Scope
-from edgekube.api.meta import LabelSelector, Object, Struct, list_atomic
+from edgekube.api.meta import LabelSelector, Object, Struct, list_atomic, null
 from edgekube.api.names import path_segment
 from edgekube.kinds.core.meta_rules import label_selector
 
@@ -18,7 +18,7 @@ class AggregationRule(Struct):
 
 
 class PolicyRule(Struct):
-    verbs: Annotated[list[str] | None, list_atomic()] = None
+    verbs: Annotated[list[str] | None, list_atomic()] = null()
     api_groups: Annotated[list[str], list_atomic()] = []
     resources: Annotated[list[str], list_atomic()] = []
     resource_names: Annotated[list[str], list_atomic()] = []
@@ -26,11 +26,11 @@ class PolicyRule(Struct):
 
 
 class ClusterRole(Object):
-    rules: Annotated[list[PolicyRule] | None, list_atomic()] = None
+    rules: Annotated[list[PolicyRule] | None, list_atomic()] = null()
     aggregation_rule: AggregationRule | None = None
 
 
-def default(role: ClusterRole) -> None:
+def prepare(role: ClusterRole, _old: ClusterRole | None = None) -> None:
     """No rules are null, as they come back from upstream's storage."""
     role.rules = role.rules or None
 
@@ -79,7 +79,8 @@ KIND = Kind(
     plural="clusterroles",
     singular="clusterrole",
     scope=Scope.CLUSTER,
-    default=default,
+    prepare_create=prepare,
+    prepare_update=prepare,
     generation=False,
     allow_create_on_update=True,
     name_rule=path_segment,

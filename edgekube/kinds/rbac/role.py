@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from edgekube.api.kind import FieldError, Kind
-from edgekube.api.meta import Object, list_atomic
+from edgekube.api.meta import Object, list_atomic, null
 from edgekube.api.names import path_segment
 from edgekube.kinds.rbac.clusterrole import PolicyRule, policy_rules
 
 
 class Role(Object):
-    rules: Annotated[list[PolicyRule] | None, list_atomic()] = None
+    rules: Annotated[list[PolicyRule] | None, list_atomic()] = null()
 
 
-def default(role: Role) -> None:
+def prepare(role: Role, _old: Role | None = None) -> None:
     """No rules are null, as they come back from upstream's storage."""
     role.rules = role.rules or None
 
@@ -32,7 +32,8 @@ KIND = Kind(
     name="Role",
     plural="roles",
     singular="role",
-    default=default,
+    prepare_create=prepare,
+    prepare_update=prepare,
     generation=False,
     allow_create_on_update=True,
     name_rule=path_segment,

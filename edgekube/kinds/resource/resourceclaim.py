@@ -8,7 +8,7 @@ from msgspec import field
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind
-from edgekube.api.meta import Condition, Object, Quantity, Struct, Time, list_atomic, list_map, zero
+from edgekube.api.meta import Condition, Object, Quantity, Struct, Time, list_atomic, list_map, null, zero
 from edgekube.kinds.columns import AGE, NAME, described
 from edgekube.kinds.core.references import NodeSelector
 from edgekube.kinds.resource.deviceclass import DeviceSelector, OpaqueDeviceConfiguration, opaque_rules, selector_rules
@@ -64,7 +64,7 @@ class DeviceRequest(Struct):
 
 
 class DeviceClaim(Struct):
-    requests: Annotated[list[DeviceRequest] | None, list_atomic()] = None
+    requests: Annotated[list[DeviceRequest] | None, list_atomic()] = null()
     constraints: Annotated[list[DeviceConstraint], list_atomic()] = []
     config: Annotated[list[DeviceClaimConfiguration], list_atomic()] = []
 
@@ -84,7 +84,7 @@ class AllocatedDeviceStatus(Struct):
     pool: str = zero(str)
     device: str = zero(str)
     share_id: str | None = field(name="shareID", default=None)
-    conditions: Annotated[list[Condition] | None, list_map("type", strategy="")] = None
+    conditions: Annotated[list[Condition] | None, list_map("type", strategy="")] = null()
     data: dict[str, Any] | None = None
     network_data: NetworkDeviceData | None = None
 

@@ -8,7 +8,7 @@ from msgspec import field
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope
-from edgekube.api.meta import Int32, Object, Struct, list_atomic, list_map, zero
+from edgekube.api.meta import Int32, Object, Struct, list_atomic, list_map, null, zero
 from edgekube.kinds.columns import AGE, NAME, described
 from edgekube.kinds.storage.csidriver import driver_name
 
@@ -20,12 +20,12 @@ class VolumeNodeResources(Struct):
 class CSINodeDriver(Struct):
     name: str = zero(str)
     node_id: str = field(name="nodeID", default_factory=str)
-    topology_keys: Annotated[list[str] | None, list_atomic()] = None
+    topology_keys: Annotated[list[str] | None, list_atomic()] = null()
     allocatable: VolumeNodeResources | None = None
 
 
 class CSINodeSpec(Struct):
-    drivers: Annotated[list[CSINodeDriver] | None, list_map("name")] = None
+    drivers: Annotated[list[CSINodeDriver] | None, list_map("name")] = null()
 
 
 class CSINode(Object):

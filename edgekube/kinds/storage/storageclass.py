@@ -7,13 +7,13 @@ from typing import Annotated, ClassVar
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope
-from edgekube.api.meta import Object, Struct, list_atomic, zero
+from edgekube.api.meta import Object, Struct, list_atomic, null, zero
 from edgekube.kinds.columns import AGE, NAME, UNSET, described
 
 
 class TopologySelectorLabelRequirement(Struct):
     key: str = zero(str)
-    values: Annotated[list[str] | None, list_atomic()] = None
+    values: Annotated[list[str] | None, list_atomic()] = null()
 
 
 class TopologySelectorTerm(Struct):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope
-from edgekube.api.meta import Int32, Object, Struct, Time, zero
+from edgekube.api.meta import Int32, Object, Struct, Time, null, zero
 from edgekube.kinds.columns import AGE, NAME, described
 from edgekube.kinds.core.persistentvolume import PersistentVolumeSpec
 from edgekube.kinds.storage.csidriver import driver_name
@@ -22,7 +22,7 @@ class VolumeAttachmentSpec(Struct):
 
 
 class VolumeError(Struct):
-    time: Time | None = None
+    time: Time | None = null()
     message: str = ""
     error_code: Int32 | None = None
 

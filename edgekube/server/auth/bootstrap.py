@@ -32,6 +32,7 @@ from edgekube.server.auth.rbac import GROUP
 from edgekube.server.auth.rules import Rule
 
 LABEL = {"kubernetes.io/bootstrapping": "rbac-defaults"}
+OWN_LABEL = {"edgekube.io/bootstrapping": "rbac-defaults"}  # roles upstream does not have are not among its defaults
 AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 AGGREGATE = "rbac.authorization.k8s.io/aggregate-to-"
 ATTEMPTS = 5  # against others who write the same object while we do
@@ -240,8 +241,9 @@ def _cluster_role(facts: RoleFacts) -> ClusterRole:
 
 
 def _metadata(name: str, namespace: str = "", labels: dict[str, str] | None = None) -> ObjectMeta:
+    label = OWN_LABEL if name.startswith("edgekube:") else LABEL
     return ObjectMeta(
-        name=name, namespace=namespace, labels={**LABEL, **(labels or {})}, annotations={AUTOUPDATE: "true"}
+        name=name, namespace=namespace, labels={**label, **(labels or {})}, annotations={AUTOUPDATE: "true"}
     )
 
 

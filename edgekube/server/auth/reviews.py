@@ -54,8 +54,8 @@ class _Review:
         document = bodies.read_object(kind, body, request.header("content-type"), context)
         item = decoding.decode(kind, document)
         document = kind.to_dict(item) | {"kind": kind.name, "apiVersion": kind.api_version}
-        if kind is tokenrequest.KIND:
-            document["spec"].setdefault("expirationSeconds", DEFAULT_S)
+        if kind is tokenrequest.KIND and document["spec"].get("expirationSeconds") is None:
+            document["spec"]["expirationSeconds"] = DEFAULT_S
         document.setdefault("metadata", {})["managedFields"] = applying.track_update(
             None,
             document,

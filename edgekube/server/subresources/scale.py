@@ -6,6 +6,7 @@ Source: kubernetes pkg/registry/apps/deployment/storage (ScaleREST) and apimachi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from edgekube import errors
@@ -22,7 +23,7 @@ from edgekube.server.paths import Asked
 from edgekube.server.registry import Registry
 from edgekube.server.resources import Answer
 from edgekube.server.stored import Stored
-from edgekube.server.writing import Target
+from edgekube.server.writing import WRITE_ATTEMPTS, Target
 
 API_VERSION = "autoscaling/v1"
 KIND: Kind[types.Scale] = types.KIND
@@ -106,13 +107,7 @@ class Scale:
         return Answer(200, negotiation.encode(form.media, KIND, ENCODER.encode(made)), form.media)
 
     async def _write(self, target: Target, document: Document, context: Context) -> Document:
-        async def transform(live: Stored[Any] | None) -> Document:
-            assert live is not None
-            return _with_replicas(target, live, document)
-
-        main = Target(kind=target.kind, namespace=target.namespace, name=target.name)
-        written = await self._registry.writer.update(main, transform, context, may_create=False, through="scale")
-        return view(written.stored.item)
+        return await self._changed(target, lambda _: document, context)
 
     async def _patch(self, target: Target, request: Request, body: bytes, context: Context) -> Document:
         media = patches.check_media_type(KIND, request.header("content-type"))
@@ -121,21 +116,47 @@ class Scale:
             patches.check_applied(KIND, patch, target.namespace, target.name)
             return await self._apply(target, patch, context, force=request.param("force") in ("true", "1"))
 
-        async def transform(live: Stored[Any] | None) -> Document:
-            assert live is not None
+        def changed(live: Stored[Any]) -> Document:
             now = view(live.item)
             now["spec"] = {"replicas": _replicas(live.item)}  # upstream's patches see a zero, its readers do not
             if media == patches.JSON_PATCH:
-                changed = patching.json_patch(now, patch)
-            elif media == patches.MERGE_PATCH:
-                changed = patching.merge_patch(now, patch)
-            else:
-                changed = patching.strategic_merge(now, patch, types.Scale)
-            return _with_replicas(target, live, changed)
+                return patching.json_patch(now, patch)
+            if media == patches.MERGE_PATCH:
+                return patching.merge_patch(now, patch)
+            return patching.strategic_merge(now, patch, types.Scale)
+
+        return await self._changed(target, changed, context, attempts=patches.PATCH_ATTEMPTS)
+
+    async def _changed(
+        self,
+        target: Target,
+        make: Callable[[Stored[Any]], Document],
+        context: Context,
+        *,
+        attempts: int = WRITE_ATTEMPTS,
+    ) -> Document:
+        """Put the Scale that `make` makes in place of the present one; who owns the replicas is settled within the Scale."""
+        now = self._registry.writer.now()
+
+        async def transform(live: Stored[Any] | None) -> Document:
+            assert live is not None
+            scale = make(live)
+            made = _with_replicas(target, live, scale)
+            before = _owned_view(live)
+            owners = applying.track_update(
+                before,
+                KIND.to_dict(decoding.decode(KIND, scale)) | {"metadata": before["metadata"]},
+                manager=context.field_manager,
+                api_version=API_VERSION,
+                subresource="scale",
+                now_text=now,
+                schema=applying.schema_of(types.Scale),
+            )
+            return _owned(target, live, made, owners)
 
         main = Target(kind=target.kind, namespace=target.namespace, name=target.name)
         written = await self._registry.writer.update(
-            main, transform, context, may_create=False, through="scale", attempts=patches.PATCH_ATTEMPTS
+            main, transform, context, may_create=False, tracked=True, attempts=attempts
         )
         return view(written.stored.item)
 
@@ -144,11 +165,8 @@ class Scale:
 
         async def transform(live: Stored[Any] | None) -> Document:
             assert live is not None
-            parent = target.kind.to_dict(live.item)
-            shown = view(live.item)
-            shown["metadata"]["managedFields"] = _to_scale(parent["metadata"].get("managedFields") or [])
             result = applying.apply(
-                shown,
+                _owned_view(live),
                 patch,
                 manager=context.field_manager,
                 force=force,
@@ -157,16 +175,38 @@ class Scale:
                 now_text=now,
                 schema=applying.schema_of(types.Scale),
             )
-            made = _with_replicas(target, live, result)
             owners = result["metadata"].get("managedFields") or []
-            made["metadata"]["managedFields"] = _to_parent(
-                parent["metadata"].get("managedFields") or [], owners, target.kind.api_version
-            )
-            return made
+            return _owned(target, live, _with_replicas(target, live, result), owners)
 
         main = Target(kind=target.kind, namespace=target.namespace, name=target.name)
         written = await self._registry.writer.update(main, transform, context, may_create=False, tracked=True)
         return view(written.stored.item)
+
+
+def _replicas_path(item: Any) -> tuple[str, ...]:
+    if not isinstance(item, CustomObject):
+        return ("spec", "replicas")
+    assert item.SCALE is not None
+    return tuple(_path(item.SCALE.spec_replicas_path))
+
+
+def _owners(live: Stored[Any]) -> list[Document]:
+    found: list[Document] = live.kind.to_dict(live.item)["metadata"].get("managedFields") or []
+    return found
+
+
+def _owned_view(live: Stored[Any]) -> Document:
+    """The Scale of a parent, with those who own its replicas."""
+    shown = view(live.item)
+    shown["metadata"]["managedFields"] = applying.to_scale(_owners(live), _replicas_path(live.item))
+    return shown
+
+
+def _owned(target: Target, live: Stored[Any], parent: Document, owners: list[Document]) -> Document:
+    """The changed parent with the ownership record that the Scale's (`owners`) leads to."""
+    path = _replicas_path(live.item)
+    record = applying.from_scale(_owners(live), owners, target.kind.api_version, path)
+    return {**parent, "metadata": {**parent["metadata"], "managedFields": record}}
 
 
 def _with_replicas(target: Target, live: Stored[Any], scale: Document) -> Document:
@@ -187,47 +227,10 @@ def _with_replicas(target: Target, live: Stored[Any], scale: Document) -> Docume
     if revision and revision not in ("0", live.item.metadata.resource_version):
         raise answers.conflict(target.kind, target.name)
     document = target.kind.to_dict(live.item)
-    *above, last = _path(live.item.SCALE.spec_replicas_path) if target.kind.custom else ("spec", "replicas")
+    *above, last = _replicas_path(live.item)
     place = document
     for name in above:
         place[name] = dict(place.get(name) or {})
         place = place[name]
     place[last] = wanted.spec.replicas
     return document
-
-
-def _owns_replicas(entry: Document) -> bool:
-    return "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-
-
-def _to_scale(entries: list[Document]) -> list[Document]:
-    """Who owns the replicas of the parent, as owners within its Scale."""
-    return [
-        {**entry, "apiVersion": API_VERSION, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
-        for entry in entries
-        if _owns_replicas(entry)
-    ]
-
-
-def _identity(entry: Document) -> tuple[str, str, str]:
-    return entry.get("manager", ""), entry.get("operation", ""), entry.get("subresource", "")
-
-
-def _to_parent(entries: list[Document], scale: list[Document], api_version: str) -> list[Document]:
-    """The parent's owners after a Scale was applied: `scale` says who owns the replicas now."""
-    owners = {_identity(entry): entry for entry in scale if _owns_replicas(entry)}
-    made: list[Document] = []
-    for entry in entries:
-        if _owns_replicas(entry) and _identity(entry) not in owners:
-            spec = {key: value for key, value in entry["fieldsV1"]["f:spec"].items() if key != "f:replicas"}
-            fields = {key: value for key, value in entry["fieldsV1"].items() if key != "f:spec"}
-            fields |= {"f:spec": spec} if spec else {}
-            if not fields:
-                continue
-            entry = {**entry, "fieldsV1": fields}
-        owners.pop(_identity(entry), None)
-        made.append(entry)
-    added = [{key: value for key, value in entry.items() if key != "time"} for entry in owners.values()]
-    applied = [{**entry, "apiVersion": api_version} for entry in added if entry.get("operation") == "Apply"]
-    others = [{**entry, "apiVersion": api_version} for entry in owners.values() if entry.get("operation") != "Apply"]
-    return applied + made + others

@@ -81,7 +81,7 @@ ADMISSION = {
 
 def comparable(document: dict[str, Any]) -> dict[str, Any]:
     """An object without what the registry and admission add to it."""
-    document = json.loads(ANY_UID.sub(UID, json.dumps(document).replace(NOW, "<<time>>")))
+    document = json.loads(ANY_UID.sub(UID, json.dumps(without_nulls(document)).replace(NOW, "<<time>>")))
     for name in SERVER_SET:
         document["metadata"].pop(name, None)
     if "generateName" in document["metadata"]:

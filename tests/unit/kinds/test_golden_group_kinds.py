@@ -86,7 +86,7 @@ SERVER_SET = ("uid", "creationTimestamp", "resourceVersion", "managedFields", "g
 
 def comparable(document: dict[str, Any]) -> dict[str, Any]:
     """An object without what the registry adds, and without who asked."""
-    document = json.loads(json.dumps(document).replace(NOW, "<<time>>"))
+    document = json.loads(json.dumps(without_nulls(document)).replace(NOW, "<<time>>"))
     for name in SERVER_SET:
         document["metadata"].pop(name, None)
     if document["kind"] == "CertificateSigningRequest":
@@ -103,7 +103,7 @@ def test_a_new_object_gets_the_recorded_defaults(path: Path) -> None:
     assert kind is not None
     document = kind.to_dict(made(kind, step["body"]))
     expected = step["response"]["body"]
-    assert comparable(document) == comparable(without_nulls(expected))
+    assert comparable(document) == comparable(expected)
     assert kind.generation is ("generation" in expected["metadata"])
 
 
