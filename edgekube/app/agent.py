@@ -34,8 +34,9 @@ PLUGIN_DIRS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 async def node_and_network(running: Running) -> AsyncIterator[None]:
     """Run both while the block runs; entered once the node is registered and services, names and containers work."""
     config = running.config
-    given = config.node_ip or config.advertise_address
-    address = OwnAddress(config.node_ip or running.address, None if given else own_address)
+    given = config.node_ip or running.address
+    found = None if config.node_ip or given != own_address() else own_address  # what was chosen for us stays
+    address = OwnAddress(given, found)
     client = running.client(f"system:node:{config.node_name}", "edgekube-node")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(address.watch)
