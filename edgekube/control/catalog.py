@@ -25,6 +25,7 @@ CONTROLLERS = (
     "job",
     "jobpods",
     "kubernetes_service",
+    "manifests",
     "namespace",
     "nodehealth",
     "nodeipam",

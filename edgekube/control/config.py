@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,3 +24,4 @@ class Config:
     # (PEM request, signer name, seconds it may live, usages) -> PEM certificate; None: certificates are signed elsewhere
     sign: Callable[[bytes, str, float, Sequence[str]], bytes] | None = None
     connected: Callable[[str], bool] | None = None  # whether a node of this name has its tunnel open right now
+    manifests_dir: Path | None = None  # whose files are applied and pruned; None: nowhere

@@ -158,6 +158,8 @@ class Routes:
             kind = self._resources.kind_of(asked)
             self._resources.check_method(kind, asked, request.method)
             answer, _ = await self._resources.answer(asked, kind, request, body, user)
+        if answer.status == 404 and not answer.body.startswith(b"{"):  # a path nobody serves is answered in plain text
+            raise errors.NotFound("the server could not find the requested resource")
         document: dict[str, Any] = msgspec.json.decode(answer.body or b"{}")
         if answer.status >= 400:
             raise errors.ApiError.from_status(document)
