@@ -1,6 +1,6 @@
 """This machine as a node: containers, pod network, services and names, over whichever client it is given.
 
-In a server the client is in-process; an agent will hand in a remote one. Nothing here knows the difference.
+In a server the client is in-process, an agent hands in its replica. Nothing here knows the difference.
 """
 
 from __future__ import annotations
@@ -9,25 +9,73 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
 from edgekube.app.config import CLUSTER_CIDR, own_address
+from edgekube.client.interface import Client
+from edgekube.clock import Clock
 from edgekube.kinds.core.node import Taint
 from edgekube.net.address import OwnAddress
+from edgekube.net.nodegate import NodeGate
 from edgekube.network.config import NetworkConfig
 from edgekube.network.run import run_network
 from edgekube.node.config import NodeConfig
 from edgekube.node.run import run_node
 
-if TYPE_CHECKING:
-    from edgekube.app.config import ServerConfig
-    from edgekube.app.server import Running
-
 LOG = logging.getLogger("edgekube.node")
 PLUGIN_DIRS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
+
+
+class MachineConfig(Protocol):
+    """What a node must be told, whether it belongs to a server or to an agent."""
+
+    @property
+    def node_name(self) -> str: ...
+    @property
+    def node_ip(self) -> str: ...
+    @property
+    def node_label(self) -> tuple[str, ...]: ...
+    @property
+    def node_taint(self) -> tuple[str, ...]: ...
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def cluster_cidr(self) -> IPv4Network: ...
+    @property
+    def service_cidr(self) -> IPv4Network: ...
+    @property
+    def dns_ip(self) -> str: ...
+    @property
+    def cluster_domain(self) -> str: ...
+    @property
+    def network_backend(self) -> str: ...
+    @property
+    def instance(self) -> str: ...
+    @property
+    def container_runtime_endpoint(self) -> str: ...
+    @property
+    def pod_manifest_path(self) -> str: ...
+    @property
+    def resolv_conf(self) -> Path: ...
+
+
+class Running(Protocol):
+    """The process a node is part of."""
+
+    @property
+    def config(self) -> MachineConfig: ...
+    @property
+    def clock(self) -> Clock: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def gates(self) -> dict[str, NodeGate]: ...
+
+    def client(self, user: str, manager: str) -> Client: ...
 
 
 @asynccontextmanager
@@ -49,7 +97,7 @@ async def node_and_network(running: Running) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-def network_config(config: ServerConfig, address: str | OwnAddress) -> NetworkConfig:
+def network_config(config: MachineConfig, address: str | OwnAddress) -> NetworkConfig:
     """What the network room is told."""
     return NetworkConfig(
         node_name=config.node_name,
@@ -71,7 +119,7 @@ def network_config(config: ServerConfig, address: str | OwnAddress) -> NetworkCo
     )
 
 
-def node_config(config: ServerConfig, address: str | OwnAddress) -> NodeConfig:
+def node_config(config: MachineConfig, address: str | OwnAddress) -> NodeConfig:
     """What the node room is told."""
     return NodeConfig(
         node_name=config.node_name,

@@ -24,11 +24,10 @@ from typing import Any
 
 import trio
 
-from edgekube.clock import Clock
+from edgekube.clock import BUILT, Clock
 from edgekube.errors import EnvironmentError_
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-BUILT = datetime(2026, 1, 1, tzinfo=UTC)  # no clock that says less is believed
 AUTHORITY_DAYS = 50 * 365
 LEAF_DAYS = 365
 RENEW_DAYS = 90  # left when a leaf is issued again
@@ -78,7 +77,7 @@ class Pki:
         not_after = now + timedelta(days=LEAF_DAYS)
         _issue_leaf(self, name, authority, subject, wanted["sans"], not_after)
         issued[name] = {**wanted, "not_after": int(not_after.timestamp())}
-        _write(self.directory / "issued.json", json.dumps(issued, indent=1).encode())
+        write_whole(self.directory / "issued.json", json.dumps(issued, indent=1).encode())
         log.info("issued the certificate %s, good until %s", name, not_after.date())
         return True
 
@@ -191,8 +190,8 @@ def _make_authority(pki: Pki, name: str) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
     made = builder.sign(key, hashes.SHA256())
-    _write(pki.key(name), _key_bytes(key))
-    _write(pki.certificate(name), made.public_bytes(Encoding.PEM))
+    write_whole(pki.key(name), _key_bytes(key))
+    write_whole(pki.certificate(name), made.public_bytes(Encoding.PEM))
 
 
 def _make_signing_key(pki: Pki) -> None:
@@ -201,8 +200,8 @@ def _make_signing_key(pki: Pki) -> None:
 
     key = rsa.generate_private_key(65537, 2048)  # RS256, as every verifier of upstream's tokens expects
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    _write(pki.directory / "service-account.pub", public)
-    _write(pki.key("service-account"), _key_bytes(key))
+    write_whole(pki.directory / "service-account.pub", public)
+    write_whole(pki.key("service-account"), _key_bytes(key))
 
 
 def _issue_leaf(
@@ -219,8 +218,8 @@ def _issue_leaf(
     if sans:
         builder = builder.add_extension(x509.SubjectAlternativeName([_general(name) for name in sans]), critical=False)
     made = _sign(pki, builder, authority)
-    _write(pki.key(name), _key_bytes(key))
-    _write(pki.certificate(name), made.public_bytes(Encoding.PEM))
+    write_whole(pki.key(name), _key_bytes(key))
+    write_whole(pki.certificate(name), made.public_bytes(Encoding.PEM))
 
 
 def _builder(subject: Any, public_key: Any, not_after: datetime, *, server: bool) -> Any:
@@ -325,7 +324,8 @@ def _key_bytes(key: Any) -> bytes:
     return made
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Put a file (0600) in place so that a power cut leaves the old or the new one. Raises OSError."""
     temporary = path.with_name(path.name + ".new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

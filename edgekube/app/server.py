@@ -23,10 +23,10 @@ from edgekube.api.certificates import NODE_SERVING
 from edgekube.app import pki as certificates
 from edgekube.app.config import ServerConfig, own_address
 from edgekube.app.notify import notify, watchdog
-from edgekube.app.signals import wait_for_stop
+from edgekube.app.signals import first_reason, wait_for_stop
 from edgekube.client import kubeconfig
 from edgekube.client.local import LocalClient
-from edgekube.clock import SystemClock
+from edgekube.clock import TrustedClock
 from edgekube.errors import EdgekubeError, EnvironmentError_, ServiceUnavailable
 from edgekube.net.exchange import Exchange, Handler
 from edgekube.net.listener import serving
@@ -63,7 +63,7 @@ class Running:
     """What the phases hand on to each other."""
 
     config: ServerConfig
-    clock: SystemClock
+    clock: TrustedClock
     api: ApiServer
     pki: certificates.Pki
     address: str
@@ -81,28 +81,18 @@ def serve(config: ServerConfig) -> int:
     try:
         trio.run(_main, config, strict_exception_groups=True)
     except BaseExceptionGroup as group:
-        raise _first_reason(group) from group
+        raise first_reason(group) from group
     return 0
 
 
-def _first_reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Of everything that failed together, what a person should read; our own mistakes stay whole."""
-    known, others = group.split(EdgekubeError)
-    if others is not None and others.subgroup(lambda error: not isinstance(error, KeyboardInterrupt)):
-        return group
-    error: BaseException = known or group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 async def _main(config: ServerConfig) -> None:
-    stop = trio.Event()
+    stop, started = trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(wait_for_stop, nursery.cancel_scope, stop)
+        await nursery.start(wait_for_stop, nursery.cancel_scope, stop, started)
         nursery.start_soon(watchdog)
         async with AsyncExitStack() as stack:
             await _start(config, stack)
+            started.set()
             notify("READY=1")
             LOG.info("ready")
             await stop.wait()
@@ -139,7 +129,7 @@ def _prepare(config: ServerConfig) -> None:
 @asynccontextmanager
 async def _api(config: ServerConfig) -> AsyncIterator[Running]:
     """Store, certificates and the listening API."""
-    clock, data = SystemClock(), config.data_dir
+    clock, data = TrustedClock(config.data_dir / "time"), config.data_dir
     address = config.node_ip or own_address()
     advertised = config.advertise_address or address
     sealer = load_sealer(data / "pki" / "secrets.key", SEALED)
@@ -170,7 +160,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         )
         gates: dict[str, NodeGate] = {}
         api, auth = await _api_server((config, store, pki, clock), (advertised, port), gates, stack)
-        pages = _pages(config, pki, auth)
+        pages = _pages(config, pki, clock, auth)
         running = Running(config, clock, api, pki, advertised, port, gates, pages)
         await api.bootstrap()
         await put_in_place(running.client("system:apiserver", "kube-apiserver"))
@@ -180,6 +170,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(certificates.keep_renewed, pki, lambda: names, partial(_reload, tls))
             nursery.start_soon(expire_events, store, clock)
+            nursery.start_soon(clock.keep)
             loops = running.client("system:apiserver", "kube-controller-manager")
             await nursery.start(api.custom.run)
             await nursery.start(keep_aggregated, loops)
@@ -221,7 +212,7 @@ async def _reload(tls: ServerTls) -> None:
 
 
 async def _api_server(
-    running: tuple[ServerConfig, Store, certificates.Pki, SystemClock],
+    running: tuple[ServerConfig, Store, certificates.Pki, TrustedClock],
     advertised: tuple[str, int],
     gates: dict[str, NodeGate],
     stack: AsyncExitStack,
@@ -236,6 +227,7 @@ async def _api_server(
             signing_key=pki.service_account_key,
             static_tokens={config.token: administrator()} if config.token else {},
             issuer=f"https://kubernetes.default.svc.{config.cluster_domain}",
+            certain=clock.certain,
         )
     )
     host, port = advertised
@@ -275,7 +267,7 @@ async def _api_server(
     return api, auth
 
 
-def _pages(config: ServerConfig, pki: certificates.Pki, auth: Auth) -> Pages:
+def _pages(config: ServerConfig, pki: certificates.Pki, clock: TrustedClock, auth: Auth) -> Pages:
     """What machines ask before they are nodes."""
 
     def sign(request: bytes, usages: Sequence[str]) -> bytes:
@@ -287,6 +279,7 @@ def _pages(config: ServerConfig, pki: certificates.Pki, auth: Auth) -> Pages:
         keys=auth.keys.of,
         sign=sign,
         settings=agent_settings(config),
+        now=clock.now,
     )
 
 
@@ -297,6 +290,7 @@ def agent_settings(config: ServerConfig) -> dict[str, str]:
         "service-cidr": str(config.service_cidr),
         "cluster-dns": config.dns_ip,
         "cluster-domain": config.cluster_domain,
+        "network-backend": config.network_backend,
     }
 
 
@@ -344,9 +338,11 @@ async def _controllers(running: Running) -> AsyncIterator[None]:
         service_cidr=str(config.service_cidr),
         api_addresses=(running.address,),
         api_port=running.port,
+        node_grace_s=config.node_monitor_grace_period,
         own_node="" if config.disable_agent else config.node_name,
         sign=sign,
         connected=lambda node: node in gates,
+        manifests_dir=config.data_dir / "manifests",
     )
     running.api.health.add("controllers", health.summary, only_ready=True)
     async with trio.open_nursery() as nursery:

@@ -9,6 +9,8 @@ import signal
 
 import trio
 
+from edgekube.errors import EdgekubeError
+
 
 async def wait_for_stop(
     cancel: trio.CancelScope,
@@ -26,3 +28,14 @@ async def wait_for_stop(
                 cancel.cancel()
                 return
             stop.set()
+
+
+def first_reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of everything that failed together, what a person should read; our own mistakes stay whole."""
+    known, others = group.split(EdgekubeError)
+    if others is not None and others.subgroup(lambda error: not isinstance(error, KeyboardInterrupt)):
+        return group
+    error: BaseException = known or group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

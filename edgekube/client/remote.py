@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -195,10 +195,14 @@ class RemoteClient:
 
 @asynccontextmanager
 async def open_remote(
-    access: Access, *, manager: str = "", tls: ssl.SSLContext | None = None
+    access: Access,
+    *,
+    manager: str = "",
+    tls: ssl.SSLContext | None = None,
+    refused: Callable[[], None] | None = None,
 ) -> AsyncIterator[RemoteClient]:
-    """A client for one server; leaving closes its connections. `tls` takes the place of what `access` says about certificates.
-    Raises UsageError for unusable certificates."""
+    """A client for one server; leaving closes its connections. `tls` takes the place of what `access` says about certificates;
+    `refused` is called at each 401. Raises UsageError for unusable certificates."""
     import httpx
 
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
@@ -212,7 +216,14 @@ async def open_remote(
         async def name_server(request: httpx.Request) -> None:
             request.extensions.update(extensions)
 
-        http.event_hooks = {"request": [name_server]} if extensions else {}
+        async def notice(response: httpx.Response) -> None:
+            if response.status_code == 401 and refused is not None:
+                refused()
+
+        http.event_hooks = {
+            "request": [name_server] if extensions else [],
+            "response": [notice] if refused is not None else [],
+        }
         yield RemoteClient(http, access, manager=manager)
 
 

@@ -1,7 +1,7 @@
 """What a machine asks its server before (or without) a certificate: pages outside of the Kubernetes API.
 
     GET  /cacerts             anybody    the cluster's CA; who has a token checks it against the hash in there before using it
-    GET  /edgekube/v1/agent   a node, or who has a bootstrap token: the cluster's settings; refuses versions too far apart
+    GET  /edgekube/v1/agent   a node, or who has a bootstrap token: the cluster's settings and time; refuses versions too far apart
     POST /edgekube/v1/renew   anybody    a PEM certificate request whose key is one the named node may use: its next certificate.
                               A request is signed by its own key, and the answer is of use to that key's owner only, so nothing
                               more has to be proven: a machine that was away for longer than its certificate lived comes back so.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,6 +22,7 @@ import trio
 
 from edgekube import errors
 from edgekube.api.certificates import NODE_CLIENT, NODE_GROUP, Asked, problem, read_request
+from edgekube.api.meta import format_time
 from edgekube.api.skew import VERSION, skew_problem
 from edgekube.net.exchange import Exchange, Handler
 from edgekube.server.bodies import JSON
@@ -45,6 +47,7 @@ class Pages:
     keys: Callable[[str], tuple[str, ...]]  # the key fingerprints a node may use
     sign: Callable[[bytes, tuple[str, ...]], bytes]  # (PEM request, usages) -> PEM client certificate
     settings: Mapping[str, Any]
+    now: Callable[[], datetime]
     pages: dict[str, Handler] = field(default_factory=dict)
     _signing: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(RENEWALS_AT_ONCE))
 
@@ -82,7 +85,7 @@ class Pages:
             raise errors.Forbidden("only nodes, and machines with a bootstrap token, may ask for this", details=False)
         if (wrong := skew_problem(exchange.request.param("version"))) is not None:
             raise errors.Forbidden(wrong, details=False)
-        body = msgspec.json.encode({"version": VERSION, "settings": self.settings})
+        body = msgspec.json.encode({"version": VERSION, "settings": self.settings, "now": format_time(self.now())})
         await exchange.respond(200, [("Content-Type", JSON)], body)
 
     async def _renew(self, exchange: Exchange) -> None:

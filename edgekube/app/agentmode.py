@@ -1,0 +1,156 @@
+"""An agent, put together: identity, a client with a replica around it, this machine's node and network, the tunnel, renewal.
+
+`edgekube agent` runs it until a signal. It needs its server only to learn what is new: everything else goes on without.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import trio
+
+from edgekube.api.meta import parse_time
+from edgekube.app.agent import node_and_network
+from edgekube.app.config import own_address
+from edgekube.app.identity import SERVER_NAME, AgentConfig, Identity, host_and_port, identity_of
+from edgekube.app.joining import AGENT_PAGE
+from edgekube.app.notify import notify, watchdog
+from edgekube.app.renewal import Renewal
+from edgekube.app.signals import first_reason, wait_for_stop
+from edgekube.client.interface import Client
+from edgekube.client.remote import RemoteClient, open_remote
+from edgekube.client.replica import Replica, open_replica
+from edgekube.clock import TrustedClock
+from edgekube.errors import ApiError, ConnectionFailed, EnvironmentError_, Forbidden, Unauthorized
+from edgekube.net.nodegate import NodeGate
+from edgekube.net.tls import ClientTls
+from edgekube.net.tunnel import ServerEnd, TunnelState, keep_tunnel
+
+LOG = logging.getLogger("edgekube.agent")
+GREET_S = 6 * 3600.0  # how often settings and time are asked for while all is well
+GREET_AGAIN_S = 60.0
+FIRST_GREETING_S = 5.0  # a server that is not there must not keep pods from starting
+
+
+@dataclass(slots=True)
+class RunningAgent:
+    """What the parts of an agent share; has what `app.agent.node_and_network` asks of a server."""
+
+    config: AgentConfig
+    identity: Identity
+    clock: TrustedClock
+    tls: ClientTls
+    address: str
+    replica: Client
+    gates: dict[str, NodeGate] = field(default_factory=dict)
+    tunnel: TunnelState = field(default_factory=TunnelState)
+
+    def client(self, user: str, manager: str) -> Client:
+        """The API as this node: over the wire, or out of the replica."""
+        return self.replica
+
+
+def run_agent(data_dir: Path, *, node_ip: str = "", resolv_conf: str = "") -> int:
+    """Run the agent of a data directory until a signal; the exit status. Raises EdgekubeError when it cannot start."""
+    identity = identity_of(data_dir)
+    config = identity.read_config()
+    if node_ip:
+        config = replace(config, node_ip=node_ip)
+    if resolv_conf:
+        config = replace(config, resolv_conf=Path(resolv_conf))
+    if os.geteuid() != 0:
+        raise EnvironmentError_("running containers needs root")
+    os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    with identity.locked():
+        try:
+            trio.run(_main, config, identity, strict_exception_groups=True)
+        except BaseExceptionGroup as group:
+            raise first_reason(group) from group
+    return 0
+
+
+async def _main(config: AgentConfig, identity: Identity) -> None:
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(wait_for_stop, nursery.cancel_scope, stop)
+        nursery.start_soon(watchdog)
+        async with AsyncExitStack() as stack:
+            await _start(config, identity, nursery, stack)
+            notify("READY=1")
+            LOG.info("ready")
+            await stop.wait()
+            notify("STOPPING=1")
+            LOG.info("stopping; containers keep running")
+        nursery.cancel_scope.cancel()
+
+
+async def _start(config: AgentConfig, identity: Identity, nursery: trio.Nursery, stack: AsyncExitStack) -> None:
+    clock = TrustedClock(identity.directory / "time")
+    nursery.start_soon(clock.keep)
+    authority = identity.authority.read_bytes()
+    tls = ClientTls(authority, clock.certain)
+    renewal = Renewal(config, identity, clock, tls)
+    renewal.show()
+    remote = await stack.enter_async_context(
+        open_remote(identity.access(config.server), manager="edgekube-node", tls=tls.context, refused=renewal.refused)
+    )
+    with trio.move_on_after(FIRST_GREETING_S):
+        config = await _greet(remote, config, renewal, clock)
+    replica = await stack.enter_async_context(
+        open_replica(
+            config.data_dir / "agent" / "replica.db",
+            remote,
+            clock,
+            node_name=config.node_name,
+            cluster=hashlib.sha256(authority).hexdigest(),
+        )
+    )
+    address = config.node_ip or own_address()
+    running = RunningAgent(config, identity, clock, tls, address, replica)
+    nursery.start_soon(_keep_greeting, remote, running, renewal, replica)
+    nursery.start_soon(renewal.keep, remote, replica)
+    nursery.start_soon(renewal.keep_welcome)
+    await stack.enter_async_context(node_and_network(running))
+    host, port = host_and_port(config.server)
+    end = ServerEnd(host, port, tls.context, SERVER_NAME)
+    await nursery.start(keep_tunnel, running.gates[config.node_name], lambda: end, clock, running.tunnel)
+
+
+async def _greet(remote: RemoteClient, config: AgentConfig, renewal: Renewal, clock: TrustedClock) -> AgentConfig:
+    """Learn the server's time and settings. A server that is away changes nothing; one that is too far apart in version, or does not
+    know this machine any more, is told of in the log."""
+    for attempt in (0, 1):
+        try:
+            page = await remote.call("GET", AGENT_PAGE)
+        except Unauthorized:
+            if attempt or not await renewal.come_back():
+                return config
+            continue
+        except Forbidden as error:
+            LOG.error("%s", error.message)
+            return config
+        except (ApiError, ConnectionFailed) as error:
+            LOG.info("the server is away: %s", error)
+            return config
+        clock.learn(parse_time(page["now"]))
+        if page["settings"] != config.cluster:
+            config = replace(config, cluster=dict(page["settings"]))
+            renewal.identity.write_config(config)
+            LOG.info("the cluster's settings were learnt")
+        return config
+    return config
+
+
+async def _keep_greeting(remote: RemoteClient, running: RunningAgent, renewal: Renewal, replica: Replica) -> None:
+    """Greet again whenever the server is back, and now and then. Settings that changed count at the next start."""
+    while True:
+        await replica.wait_online()
+        await _greet(remote, running.config, renewal, running.clock)
+        with trio.move_on_after(GREET_S):
+            await replica.wait_offline()
+        await trio.sleep(GREET_AGAIN_S / 60)
