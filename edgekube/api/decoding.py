@@ -185,7 +185,7 @@ def strict_error(kind: Kind[Any], problems: list[str]) -> BadRequest:
 
 
 def decode(kind: Kind[T], document: dict[str, Any]) -> T:
-    """The object of a request's document, nulls read as Go reads them. Raises BadRequest in Go's words."""
+    """The object of a request's document, nulls and base64 read as Go reads them. Raises BadRequest in Go's words."""
     try:
         return kind.from_dict(document)
     except (msgspec.ValidationError, ValueError):
@@ -197,7 +197,10 @@ def decode(kind: Kind[T], document: dict[str, Any]) -> T:
 
 
 def without_nulls(document: dict[str, Any], struct_type: type[msgspec.Struct]) -> dict[str, Any]:
-    """The document with nulls gone where Go would leave the zero value: members absent, elements and map values zero."""
+    """The document with nulls gone where Go would leave the zero value: members absent, elements and map values zero.
+
+    Line breaks in base64 text, which Go's decoder skips, are gone too.
+    """
     cleaned: dict[str, Any] = _without_nulls(document, node_of(struct_type))
     return cleaned
 
@@ -218,6 +221,8 @@ def _without_nulls(value: Any, node: Node) -> Any:
             }
         if node.kind == LIST and isinstance(value, list):
             return [_zero(element) if item is None else _without_nulls(item, element) for item in value]
+    if node.go_type == "[]uint8" and isinstance(value, str):
+        return value.replace("\n", "").replace("\r", "")
     return value
 
 

@@ -212,3 +212,10 @@ def test_duplicate_fields_are_named() -> None:
 def test_a_clean_body_has_no_strict_problems() -> None:
     body = '{"spec": {"template": {"spec": {"containers": [{"name": "a", "env": [{"name": "B", "value": "\\":"}]}]}}}}'
     assert strict("Deployment", body) == []
+
+
+def test_line_breaks_in_base64_are_skipped_as_go_does() -> None:
+    from edgekube.kinds.core import secret
+
+    read = decoding.decode(secret.KIND, {"metadata": {"name": "s"}, "data": {"a": "aGVs\r\nbG8=\n"}})
+    assert read.data == {"a": b"hello"}
