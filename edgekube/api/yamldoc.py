@@ -82,6 +82,34 @@ def _loader() -> Any:
     return Loader
 
 
+@cache
+def _dumper() -> Any:
+    """PyYAML's dumper with text as goyaml writes it: in double quotes what would be read as something else, lines as a block."""
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    resolver = yaml.resolver.Resolver()
+
+    def text(dumper: Any, value: str) -> Any:
+        tag = f"{_TAG}str"
+        other = resolver.resolve(yaml.ScalarNode, value, (True, False)) != tag or not isinstance(plain(value), str)
+        return dumper.represent_scalar(tag, value, style='"' if other else "|" if "\n" in value else None)
+
+    class Dumper(base):  # type: ignore[misc]
+        pass
+
+    Dumper.add_representer(str, text)
+    return Dumper
+
+
+def write_yaml(document: Any) -> str:
+    """A JSON value as YAML, members sorted, lines as long as they are."""
+    import yaml
+
+    written: str = yaml.dump(document, Dumper=_dumper(), allow_unicode=True, sort_keys=True, width=1 << 30)
+    return written
+
+
 def strict_words(duplicates: list[str]) -> str:
     """The duplicate keys as fieldValidation=Strict words them; each of them alone is the text of a warning."""
     return "yaml: unmarshal errors:\n" + "\n".join(f"  {each}" for each in duplicates)

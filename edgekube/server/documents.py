@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import logging
 import platform
-import re
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ from edgekube.api.kind import ENCODER
 from edgekube.kinds.catalog import SUBRESOURCE_KINDS
 from edgekube.net.exchange import Request
 from edgekube.server import answers, negotiation
+from edgekube.server.aggregation.aggregator import Aggregator
 from edgekube.server.bodies import JSON
 from edgekube.server.customkinds import CustomKind
 from edgekube.server.health import TEXT, Health
@@ -53,7 +53,7 @@ HEALTH = ("healthz", "livez", "readyz")
 PROTO_V2 = "application/com.github.proto-openapi.spec.v2"
 PROTO_V3 = "application/com.github.proto-openapi.spec.v3"
 PAGE_NOT_FOUND = Answer(404, b"404 page not found\n", TEXT, (("X-Content-Type-Options", "nosniff"),))
-_HASH = re.compile(r"[0-9A-F]{128}")
+ANY_JSON = ("*/*", "application/*", JSON)
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class OpenApiFiles:
         self._building = trio.Lock()
 
     async def get(self, name: str) -> tuple[bytes, str] | None:
-        """(gzipped bytes, hash) of "v2", "v2.pb" or "v3/<path>"."""
+        """(gzipped bytes, hash) of "v2", "v2.pb", "v3/<path>" or "v3/<path>.pb"."""
         async with self._building:
             self._renew()
             if name not in self._kept:
@@ -167,9 +167,13 @@ class OpenApiFiles:
             return openapi_protobuf.encode(
                 openapi.v2_document(kinds, SUBRESOURCE_KINDS, version=GIT_VERSION, custom=custom)
             )
-        return openapi.v3_document(
-            name.removeprefix("v3/"), kinds, SUBRESOURCE_KINDS, version=GIT_VERSION, custom=custom
-        )
+        path = name.removeprefix("v3/").removesuffix(".pb")
+        made = openapi.v3_document(path, kinds, SUBRESOURCE_KINDS, version=GIT_VERSION, custom=custom)
+        if made is None or not name.endswith(".pb"):
+            return made
+        from edgekube.wire import openapi_v3_protobuf
+
+        return openapi_v3_protobuf.encode(made)
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -205,7 +209,9 @@ class Documents:
         self._openapi = OpenApiFiles(kinds, openapi_directory)
         self._extra = extra or {}
         self._discovery: dict[tuple[str, str], tuple[bytes, str]] = {}
-        self._generation = -1
+        self._generation = (-1, -1)
+        self.aggregator: Aggregator | None = None  # what is served elsewhere
+        self._merged: tuple[tuple[str, int], tuple[bytes, str]] | None = None  # OpenAPI v2 with that, and of when
 
     async def answer(self, request: Request, path: str) -> Answer:
         """The document at a path. Raises NotFound, MethodNotAllowed, NotAcceptable."""
@@ -214,6 +220,8 @@ class Documents:
         if first in HEALTH:
             return self._healthy(request, first, rest)
         if first in ("api", "apis"):
+            if self.aggregator is not None:
+                await self.aggregator.refresh()
             return self._discovered(request, path)
         if first == "openapi":
             return await self._openapi_answer(request, rest)
@@ -267,13 +275,16 @@ class Documents:
     # Discovery
 
     def _discovered(self, request: Request, path: str) -> Answer:
-        if self._generation != self._kinds.generation:
+        now = (self._kinds.generation, self.aggregator.generation if self.aggregator is not None else 0)
+        if self._generation != now:
             self._discovery.clear()
-            self._generation = self._kinds.generation
+            self._generation = now
         wanted = self._aggregated(request) if path in ("/api", "/apis") else ""
         body, etag = self._discovery.get((path, wanted)) or (b"", "")
         if not body:
             document = self._discovery_document(path, wanted)
+            if self.aggregator is not None:
+                document = self.aggregator.merged(document, path, wanted)
             if document is None:
                 return self.missing(path)
             body, etag = self._discovery[path, wanted] = discovery.with_etag(document)
@@ -318,29 +329,57 @@ class Documents:
     async def _openapi_answer(self, request: Request, rest: str) -> Answer:
         self._only_get(request)
         accept = [entry.media for entry in negotiation.ranges(request.header("accept"))] or ["*/*"]
-        takes_json = any(media in ("*/*", "application/*", JSON) for media in accept)
+        takes_json = any(media in ANY_JSON for media in accept)
         if rest == "v2":
             proto = next((media for media in accept if media.startswith(PROTO_V2)), None)
             if proto and accept.index(proto) == 0:
                 return self._file(request, await self._openapi.get("v2.pb"), f"{PROTO_V2}.v1.0+protobuf")
             self._acceptable(takes_json)
-            return self._file(request, await self._openapi.get("v2"), JSON)
+            return self._file(request, await self._whole_v2(), JSON)
         if rest == "v3":
             from edgekube.api import openapi
 
             index = openapi.v3_index(await self._openapi.hashes())
+            if self.aggregator is not None:
+                theirs = {path: {"serverRelativeURL": url} for path, url in self.aggregator.openapi_v3().items()}
+                index = {**index, "paths": {**theirs, **index["paths"]}}
             return Answer(200, ENCODER.encode(index), TEXT)
         if not rest.startswith("v3/"):
             return PAGE_NOT_FOUND
         self._acceptable(takes_json or any(media.startswith(PROTO_V3) for media in accept))
         found = await self._openapi.get(rest)
         if found is None:
-            return Answer(404, b"", "")
+            return await self._elsewhere(request, rest)
         wanted = request.param("hash")
         if wanted and wanted != found[1]:
             where = f"/openapi/{rest}?hash={found[1]}"
             return Answer(301, b"", TEXT, (("Location", where),))
         return self._file(request, found, JSON, forever=bool(wanted))
+
+    async def _whole_v2(self) -> tuple[bytes, str] | None:
+        """Our v2 document, with those of other servers in it where there are any."""
+        ours = await self._openapi.get("v2")
+        if self.aggregator is None or ours is None or not await self.aggregator.available():
+            return ours
+        state = (ours[1], self.aggregator.generation)
+        if self._merged is None or self._merged[0] != state:
+            from edgekube.server.aggregation.openapi import merged_v2
+
+            made = await trio.to_thread.run_sync(merged_v2, ours[0], await self.aggregator.openapi_v2())
+            self._merged = (state, made)
+        return self._merged[1]
+
+    async def _elsewhere(self, request: Request, rest: str) -> Answer:
+        """A v3 document that another server has."""
+        path = rest.removeprefix("v3/")
+        if self.aggregator is not None and path in self.aggregator.openapi_v3():
+            for remote in await self.aggregator.available():
+                if remote.path[1:] == path:
+                    reply = await self.aggregator.fetch(remote, request.raw_target, request.header("accept") or JSON)
+                    if reply is not None:
+                        kept = [(name, reply.header(name)) for name in ("etag", "cache-control") if reply.header(name)]
+                        return Answer(reply.status, reply.body, reply.header("content-type"), tuple(kept))
+        return Answer(404, b"", "")
 
     @staticmethod
     def _acceptable(fine: bool) -> None:

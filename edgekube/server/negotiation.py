@@ -201,10 +201,9 @@ def encode(form_media: str, kind: Kind[Any] | None, body: bytes) -> bytes:
         return body if body.endswith(b"\n") else body + b"\n"
     document = msgspec.json.decode(body)
     if form_media == YAML:
-        import yaml
+        from edgekube.api import yamldoc
 
-        text: str = yaml.safe_dump(document, default_flow_style=False, allow_unicode=True, sort_keys=True)
-        return text.encode()
+        return yamldoc.write_yaml(document).encode()
     from edgekube.wire import k8s_protobuf
 
     return k8s_protobuf.encode(document, kind)
