@@ -43,6 +43,7 @@ from edgekube.server.auth.token_secrets import keep_token_secrets
 from edgekube.server.context import User
 from edgekube.server.expiry import expire_events
 from edgekube.server.joining import Pages
+from edgekube.server.metrics_api import MetricsApi
 from edgekube.server.subresources.streaming import connectors
 from edgekube.server.tunnels import Leases, Tunnels
 from edgekube.store.interface import Store
@@ -261,7 +262,11 @@ async def _api_server(
 
     api.resources.connectors.update(connectors(api.registry.cluster, gate))
     own = "" if config.disable_agent else config.node_name
-    api.routes.taken_over[TUNNEL] = Tunnels(gates, Leases(api.registry, clock).renew, own=own).handle
+    figures = MetricsApi(api.registry, gates)
+    if own:
+        await figures.appear()
+    tunnels = Tunnels(gates, Leases(api.registry, clock).renew, own=own, connected=figures.appear)
+    api.routes.taken_over[TUNNEL] = tunnels.handle
     api.reach.gates = gate
     stack.push_async_callback(api.reach.aclose)
     return api, auth

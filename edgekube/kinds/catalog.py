@@ -82,6 +82,12 @@ MODULES = (
     "edgekube.kinds.flowcontrol.prioritylevelconfiguration",
 )
 
+# made up when asked for, and served once there is somebody to ask (`server.metrics_api`)
+COMPUTED_MODULES = (
+    "edgekube.kinds.metrics.nodemetrics",
+    "edgekube.kinds.metrics.podmetrics",
+)
+
 # bodies of subresources: not resources of their own, so not in discovery
 SUBRESOURCE_KINDS: tuple[Kind[Any], ...] = (scale.KIND, eviction.KIND, tokenrequest.KIND)
 

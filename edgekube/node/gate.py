@@ -23,7 +23,7 @@ from edgekube.node.pods.manager import Manager
 from edgekube.node.pods.seen import find_container
 from edgekube.node.pods.worker import Worker
 from edgekube.node.runtime.cri import ContainerDetail
-from edgekube.node.stats import summary
+from edgekube.node.stats import readings, resource_metrics, summary
 
 log = logging.getLogger("edgekube.node.gate")
 
@@ -151,19 +151,12 @@ class Gate:
     # ---- pages
 
     async def fetch(self, path: str) -> tuple[int, str, bytes]:
-        """/healthz, /pods, /stats/summary."""
+        """/healthz, /pods, /stats/summary, /metrics/resource, and /edgekube/usage for our own server."""
         page = path.partition("?")[0].rstrip("/")
         if page == "/healthz":
             return 200, "text/plain; charset=utf-8", b"ok"
-        if page == "/stats/summary":
-            try:
-                usages = await self._tools.runtime.usage()
-            except RpcFailed as failed:
-                return 500, "text/plain; charset=utf-8", failed.message.encode()
-            config = self._tools.config
-            pods = [worker.pod for worker in self._manager.workers.values() if not worker.finished.is_set()]
-            told = summary(config.node_name, config.data_dir, pods, usages, self._tools.clock.now())
-            return 200, "application/json", json.dumps(told).encode()
+        if page in ("/stats/summary", "/metrics/resource", "/edgekube/usage"):
+            return await self._figures(page)
         if page == "/pods":
             from edgekube.kinds.core import pod as pod_kind
 
@@ -171,6 +164,23 @@ class Gate:
             told = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
             return 200, "application/json", json.dumps(told).encode()
         return 404, "text/plain; charset=utf-8", b"404 page not found\n"
+
+    async def _figures(self, page: str) -> tuple[int, str, bytes]:
+        """What is used, in the form that was asked for."""
+        try:
+            usages = await self._tools.runtime.usage()
+        except RpcFailed as failed:
+            return 500, "text/plain; charset=utf-8", failed.message.encode()
+        config, now = self._tools.config, self._tools.clock.now()
+        pods = [worker.pod for worker in self._manager.workers.values() if not worker.finished.is_set()]
+        at_ns = int(now.timestamp() * 1e9)
+        if page == "/metrics/resource":
+            text = resource_metrics(pods, usages, at_ns)
+            return 200, "text/plain; version=0.0.4; charset=utf-8", text.encode()
+        if page == "/edgekube/usage":
+            return 200, "application/json", json.dumps(readings(pods, usages, at_ns), separators=(",", ":")).encode()
+        told = summary(config.node_name, config.data_dir, pods, usages, now)
+        return 200, "application/json", json.dumps(told).encode()
 
 
 def _status_of(worker: Worker, container: str) -> ContainerStatus | None:

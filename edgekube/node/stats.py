@@ -91,6 +91,62 @@ def summary(
     }
 
 
+def readings(pods: Sequence[Pod], usages: Sequence[Usage], at_ns: int) -> dict[str, Any]:
+    """The same in few bytes, for the server to make figures from: (when, CPU so far, working set) of the node and each container."""
+    memory = memory_figures()
+    names = {pod.metadata.uid: f"{pod.metadata.namespace}/{pod.metadata.name}" for pod in pods}
+    found: dict[str, dict[str, tuple[int, int, int]]] = {}
+    for usage in usages:
+        pod = names.get(usage.labels.get(POD_UID, ""))
+        if pod is not None and usage.cpu_ns is not None and usage.working_set is not None:
+            found.setdefault(pod, {})[usage.name] = (usage.timestamp or at_ns, usage.cpu_ns, usage.working_set)
+    node = (at_ns, _processor_ns(), memory.get("MemTotal", 0) - memory.get("MemAvailable", 0))
+    return {"node": node, "pods": found}
+
+
+def resource_metrics(pods: Sequence[Pod], usages: Sequence[Usage], at_ns: int) -> str:
+    """/metrics/resource in Prometheus' text format. Source: kubelet pkg/kubelet/metrics/collectors/resource_metrics.go."""
+    told = readings(pods, usages, at_ns)
+    when, cpu, memory = told["node"]
+    families: dict[str, tuple[str, str, list[str]]] = {
+        name: (kind, words, [])
+        for name, kind, words in (
+            (
+                "container_cpu_usage_seconds_total",
+                "counter",
+                "Cumulative cpu time consumed by the container in core-seconds",
+            ),
+            ("container_memory_working_set_bytes", "gauge", "Current working set of the container in bytes"),
+            ("node_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the node in core-seconds"),
+            ("node_memory_working_set_bytes", "gauge", "Current working set of the node in bytes"),
+            ("pod_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the pod in core-seconds"),
+            ("pod_memory_working_set_bytes", "gauge", "Current working set of the pod in bytes"),
+            ("resource_scrape_error", "gauge", "1 if there was an error while getting container metrics, 0 otherwise"),
+        )
+    }
+
+    def say(name: str, labels: str, value: float, at: int) -> None:
+        families[name][2].append(f"{name}{labels} {value!r} {at // 1_000_000}")
+
+    for pod, containers in sorted(told["pods"].items()):
+        namespace, _, name = pod.partition("/")
+        for container, (at, used, held) in sorted(containers.items()):
+            labels = f'{{container="{container}",namespace="{namespace}",pod="{name}"}}'
+            say("container_cpu_usage_seconds_total", labels, used / 1e9, at)
+            say("container_memory_working_set_bytes", labels, held, at)
+        labels, latest = f'{{namespace="{namespace}",pod="{name}"}}', max(at for at, _, _ in containers.values())
+        say("pod_cpu_usage_seconds_total", labels, sum(used for _, used, _ in containers.values()) / 1e9, latest)
+        say("pod_memory_working_set_bytes", labels, sum(held for _, _, held in containers.values()), latest)
+    say("node_cpu_usage_seconds_total", "", cpu / 1e9, when)
+    say("node_memory_working_set_bytes", "", memory, when)
+    families["resource_scrape_error"][2].append("resource_scrape_error 0")
+    lines: list[str] = []
+    for name, (kind, words, samples) in families.items():
+        if samples:
+            lines += [f"# HELP {name} [STABLE] {words}", f"# TYPE {name} {kind}", *samples]
+    return "\n".join(lines) + "\n"
+
+
 def _processor_ns() -> int:
     """CPU time used since boot, all processors together."""
     with open("/proc/stat") as file:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from edgekube.api.kind import Kind
 from edgekube.api.meta import DeleteOptions, Object
@@ -94,6 +94,14 @@ class StoredCluster:
         return [self._decoded.decode(kind, row.revision, to_wire(kind, row.value)) for row in listing.rows]
 
 
+class Computed(Protocol):
+    """A read-only resource that is made up when somebody asks. Raises NotFound."""
+
+    async def get(self, namespace: str, name: str) -> bytes: ...
+
+    async def list(self, namespace: str, options: ListOptions) -> Page: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patch:
     """A patch as it was sent: `content` is operations (JSON Patch) or a document; `data` the bytes, where there were any."""
@@ -124,13 +132,18 @@ class Registry:
         self.writer = Writer(store, self.lister, self.admission, clock)
         self.deleter = Deleter(self.lister, self.writer, self.admission, clock)
         self.watcher = Watcher(store, self.lister)
+        self.computed: dict[str, dict[str, Computed]] = {}  # by group, then plural: what is not in the store
 
     async def get(self, kind: Kind[Any], namespace: str, name: str, revision: str = "") -> bytes:
         """One object in wire bytes."""
+        if kind.group in self.computed:
+            return await self.computed[kind.group][kind.plural].get(namespace, name)
         return await self.lister.get(kind, namespace, name, revision)
 
     async def list(self, kind: Kind[Any], namespace: str, options: ListOptions) -> Page:
         """One page of a list."""
+        if kind.group in self.computed:
+            return await self.computed[kind.group][kind.plural].list(namespace, options)
         return await self.lister.list(kind, namespace, options)
 
     def watch(

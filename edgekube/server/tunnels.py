@@ -44,9 +44,12 @@ def node_of(user: User) -> str:
 class Tunnels:
     """The tunnels that stand. `gates` is shared with whoever reaches into nodes."""
 
-    def __init__(self, gates: dict[str, NodeGate], renew: Renew, *, own: str = "") -> None:
-        """`own` is the server's own node, which needs no tunnel and shares its name with nobody."""
-        self._gates, self._renew, self._own = gates, renew, own
+    def __init__(
+        self, gates: dict[str, NodeGate], renew: Renew, *, own: str = "", connected: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`own` is the server's own node, which needs no tunnel and shares its name with nobody. `connected` is called at each new
+        tunnel."""
+        self._gates, self._renew, self._own, self._connected = gates, renew, own, connected
         self._scopes: dict[str, trio.CancelScope] = {}
 
     def __len__(self) -> int:
@@ -71,6 +74,7 @@ class Tunnels:
                 self._scopes[node], self._gates[node] = scope, gate
                 log.info("node %s is connected", node)
                 try:
+                    await self._connected()
                     async with beside(beats.run), until(gone):
                         await trio.sleep_forever()
                 finally:

@@ -38,7 +38,7 @@ class Site:
         self.doorman = doorman
         self.gates: dict[str, NodeGate] = {}
         self.renewed: list[str] = []
-        self.tunnels = Tunnels(self.gates, self.renew, own="gateway")
+        self.tunnels = Tunnels(self.gates, self.renew, own="gateway", connected=trio.lowlevel.checkpoint)
         self.port = 0
         self.nursery: trio.Nursery
 
