@@ -5,6 +5,7 @@ Only here are they started. Each raises `EnvironmentError_` with the program's o
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,3 +54,8 @@ def set_sysctl(name: str, value: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def installed(program: str) -> bool:
+    """Whether a program is on the PATH."""
+    return shutil.which(program) is not None

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgekube.errors import EnvironmentError_
 from edgekube.network import host
+from edgekube.network.backends import plan
 from edgekube.network.config import NetworkConfig
 
 LOG = logging.getLogger("edgekube.network")
@@ -54,7 +55,7 @@ async def set_up(config: NetworkConfig, pod_cidr: IPv4Network, mtu: int = 0) -> 
         # Without a default route the host could not even begin to send to a service address.
         f"route replace {config.service_cidr} dev {config.bridge} src {gateway}",
     )
-    await drop_other_addresses(config.bridge, f"{gateway}/{pod_cidr.prefixlen}")
+    await _drop_other_addresses(config.bridge, f"{gateway}/{pod_cidr.prefixlen}")
     host.set_sysctl("net.ipv4.ip_forward", "1")
     if not host.set_sysctl("net.bridge.bridge-nf-call-iptables", "1"):
         await _load_bridge_filter()
@@ -70,14 +71,11 @@ async def set_up(config: NetworkConfig, pod_cidr: IPv4Network, mtu: int = 0) -> 
         temporary.rename(target)
 
 
-async def drop_other_addresses(link: str, keep: str) -> None:
+async def _drop_other_addresses(link: str, keep: str) -> None:
     """A node whose PodCIDR changed must not keep the old gateway address."""
     _, output = await host.run(["ip", "-json", "-4", "addr", "show", "dev", link], check=False)
-    for entry in json.loads(output or "[]"):
-        for address in entry.get("addr_info", ()):
-            text = f"{address['local']}/{address['prefixlen']}"
-            if text != keep:
-                await host.ip(f"addr del {text} dev {link}", force=True)
+    if others := plan.other_addresses(output, keep):
+        await host.ip(*(f"addr del {other} dev {link}" for other in others), force=True)
 
 
 async def _load_bridge_filter() -> None:

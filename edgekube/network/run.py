@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any
@@ -14,7 +15,8 @@ import trio
 
 from edgekube.client.follow import Cache, follow
 from edgekube.client.interface import Client
-from edgekube.errors import ConnectionFailed, NotFound
+from edgekube.client.replica import Replica
+from edgekube.errors import ConnectionFailed, EnvironmentError_, NotFound
 from edgekube.kinds.core.node import KIND as NODES
 from edgekube.kinds.core.service import KIND as SERVICES
 from edgekube.kinds.core.service import Service
@@ -25,6 +27,7 @@ from edgekube.network.backends.mesh import Mesh
 from edgekube.network.config import NetworkConfig
 from edgekube.network.dns.server import DnsServer, upstreams
 from edgekube.network.dns.zone import Zone, build
+from edgekube.network.localendpoints import LocalEndpoints
 from edgekube.network.proxy.service import Proxy
 
 LOG = logging.getLogger("edgekube.network")
@@ -44,7 +47,9 @@ class Network:
 class _Names:
     """The zone, rebuilt on the first question after a change."""
 
-    def __init__(self, domain: str, services: Cache[Service], slices: Cache[EndpointSlice]) -> None:
+    def __init__(
+        self, domain: str, services: Callable[[], Sequence[Service]], slices: Callable[[], Sequence[EndpointSlice]]
+    ) -> None:
         self._domain, self._services, self._slices = domain, services, slices
         self._zone: Zone | None = None
 
@@ -53,7 +58,7 @@ class _Names:
 
     def zone(self) -> Zone:
         if self._zone is None:
-            self._zone = build(self._domain, self._services.list(), self._slices.list())
+            self._zone = build(self._domain, self._services(), self._slices())
         return self._zone
 
 
@@ -82,24 +87,42 @@ async def run_network(
     await podnet.set_up(config, pod_cidr, mtu)
     services: Cache[Service] = Cache()
     slices: Cache[EndpointSlice] = Cache()
-    names = _Names(config.dns_domain, services, slices)
-    proxy = Proxy(config, services.list, slices.list)
 
     def changed(*_: Any) -> None:
         proxy.touch()
         names.touch()
 
+    local = None
+    if isinstance(client, Replica):
+        local = LocalEndpoints(client, config.node_name, services.list, slices.list, changed)
+    endpoints = slices.list if local is None else local.slices
+    names = _Names(config.dns_domain, services.list, endpoints)
+    proxy = Proxy(config, services.list, endpoints)
     forward = upstreams(config.host_resolv_conf, never=(config.dns_ip,))
     dns = DnsServer(names.zone, lambda: forward)
     async with trio.open_nursery() as nursery:
         await nursery.start(_follow, client, SERVICES, services, changed)
         await nursery.start(_follow, client, SLICES, slices, changed)
+        if local is not None:
+            await nursery.start(local.run)
         await nursery.start(proxy.run)
         await host.ip(f"addr replace {config.dns_ip}/32 dev lo")
         await nursery.start(dns.serve, config.dns_ip)
+        mesh.on_pod_cidr = lambda cidr: nursery.start_soon(_take_up, config, cidr, mtu)
         await nursery.start(mesh.run)
         LOG.info("pods get addresses from %s, names from %s", pod_cidr, config.dns_ip)
         task_status.started(Network(proxy, dns, mesh, pod_cidr))
+
+
+async def _take_up(config: NetworkConfig, pod_cidr: IPv4Network, mtu: int) -> None:
+    """The Node was deleted and came back with another range: pods from now on get addresses of it."""
+    LOG.warning(
+        "this node's pods get addresses from %s from now on; those that run keep theirs, and are cut off", pod_cidr
+    )
+    try:
+        await podnet.set_up(config, pod_cidr, mtu)
+    except EnvironmentError_ as error:
+        LOG.error("the pod network could not be changed; restart edgekube: %s", error)
 
 
 async def _follow(

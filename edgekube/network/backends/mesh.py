@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network
+from typing import Protocol
 
 import trio
 
@@ -20,7 +20,7 @@ from edgekube.errors import ApiError, ConnectionFailed, EnvironmentError_
 from edgekube.kinds.core.node import KIND as NODES
 from edgekube.kinds.core.node import Node
 from edgekube.net.rtnetlink import hear_changes
-from edgekube.network import host, podnet
+from edgekube.network import host as real_host
 from edgekube.network.backends import plan, wireguard
 from edgekube.network.backends.peers import (
     BACKEND_DATA,
@@ -41,11 +41,25 @@ REFRESH_S = 300.0
 TAKEN = "another VXLAN link of this machine has the number {id} on UDP port {port}; give one of them another port"
 
 
+class Host(Protocol):
+    """What of `network.host` is used here; nothing else touches the machine."""
+
+    async def run(self, arguments: Sequence[str], text: str = "", *, check: bool = True) -> tuple[int, str]: ...
+
+    async def ip(self, *lines: str, force: bool = False) -> None: ...
+
+    async def bridge(self, *lines: str, force: bool = False) -> None: ...
+
+    def set_sysctl(self, name: str, value: str) -> bool: ...
+
+    def installed(self, program: str) -> bool: ...
+
+
 class Mesh:
     """This node's side of the network between nodes."""
 
-    def __init__(self, client: Client, config: NetworkConfig, pod_cidr: IPv4Network) -> None:
-        self._client, self._config, self.pod_cidr = client, config, pod_cidr
+    def __init__(self, client: Client, config: NetworkConfig, pod_cidr: IPv4Network, host: Host = real_host) -> None:
+        self._client, self._config, self.pod_cidr, self._host = client, config, pod_cidr, host
         self._nodes: Cache[Node] = Cache()
         self._dirty, self._news = trio.Event(), trio.Event()
         self.mtu = config.mtu
@@ -72,10 +86,10 @@ class Mesh:
             self._key = wireguard.private_key(config.wireguard_key)
             if not await self._make_wireguard():
                 raise EnvironmentError_(wireguard.MISSING)
-            if not shutil.which("wg"):
+            if not self._host.installed("wg"):
                 raise EnvironmentError_(wireguard.NO_PROGRAM)
         elif config.backend != "vxlan":
-            await host.ip(f"link del dev {config.overlay}", force=True)  # of an earlier configuration
+            await self._host.ip(f"link del dev {config.overlay}", force=True)  # of an earlier configuration
         self.mtu = plan.pod_mtu(config, await self._uplink())
         return self.mtu
 
@@ -84,7 +98,7 @@ class Mesh:
         config = self._config
         if config.backend == "vxlan":
             if not await self._vxlan_is_right():
-                await host.ip(f"link del dev {config.overlay}", force=True)
+                await self._host.ip(f"link del dev {config.overlay}", force=True)
                 await self._make_vxlan()
         elif config.backend == "wireguard":
             if not await self._make_wireguard():
@@ -92,21 +106,22 @@ class Mesh:
         else:
             return
         own = f"{self.pod_cidr.network_address}/32"
-        _, links = await host.run(["ip", "-json", "-4", "addr", "show", "dev", config.overlay], check=False)
+        _, links = await self._host.run(["ip", "-json", "-4", "addr", "show", "dev", config.overlay], check=False)
         if plan.is_up(links, own, self.mtu):
             return
-        await host.ip(
+        await self._host.ip(
             f"addr replace {own} dev {config.overlay}",
             f"link set dev {config.overlay} {f'mtu {self.mtu} ' if self.mtu else ''}up",
         )
-        await podnet.drop_other_addresses(config.overlay, own)
-        host.set_sysctl(f"net/ipv4/conf/{config.overlay}/forwarding", "1")
+        if others := plan.other_addresses(links, own):
+            await self._host.ip(*(f"addr del {other} dev {config.overlay}" for other in others), force=True)
+        self._host.set_sysctl(f"net/ipv4/conf/{config.overlay}/forwarding", "1")
         # A node may answer from its own address what came in for a pod's: the way back need not be the way there.
-        host.set_sysctl(f"net/ipv4/conf/{config.overlay}/rp_filter", "2")
+        self._host.set_sysctl(f"net/ipv4/conf/{config.overlay}/rp_filter", "2")
 
     async def _vxlan_is_right(self) -> bool:
         config = self._config
-        status, text = await host.run(["ip", "-json", "-d", "link", "show", "dev", config.overlay], check=False)
+        status, text = await self._host.run(["ip", "-json", "-d", "link", "show", "dev", config.overlay], check=False)
         found = json.loads(text or "[]") if status == 0 else []
         return any(plan.is_vxlan(entry, config, vtep_mac(config.node_name)) for entry in found)
 
@@ -114,7 +129,7 @@ class Mesh:
         config = self._config
         try:
             # No fixed local address: the outer packet takes the route's, which follows an address change by itself.
-            await host.ip(
+            await self._host.ip(
                 f"link add {config.overlay} address {vtep_mac(config.node_name)} type vxlan id {config.vxlan_id} "
                 f"dstport {config.vxlan_port} nolearning",
                 f"link set dev {config.overlay} addrgenmode none",
@@ -127,18 +142,18 @@ class Mesh:
     async def _make_wireguard(self) -> bool:
         """False where the kernel cannot."""
         link = self._config.overlay
-        status, text = await host.run(["ip", "-json", "-d", "link", "show", "dev", link], check=False)
+        status, text = await self._host.run(["ip", "-json", "-d", "link", "show", "dev", link], check=False)
         found = json.loads(text or "[]") if status == 0 else []
         if any(entry.get("linkinfo", {}).get("info_kind") == "wireguard" for entry in found):
             return True
-        await host.ip(f"link del dev {link}", force=True)
+        await self._host.ip(f"link del dev {link}", force=True)
         self._configured = ""
-        status, _ = await host.run(["ip", "link", "add", link, "type", "wireguard"], check=False)
+        status, _ = await self._host.run(["ip", "link", "add", link, "type", "wireguard"], check=False)
         return status == 0
 
     async def _uplink(self) -> plan.Uplink | None:
-        _, links = await host.run(["ip", "-json", "-4", "addr", "show"], check=False)
-        _, routes = await host.run(["ip", "-json", "-4", "route", "show", "default"], check=False)
+        _, links = await self._host.run(["ip", "-json", "-4", "addr", "show"], check=False)
+        _, routes = await self._host.run(["ip", "-json", "-4", "route", "show", "default"], check=False)
         ways = json.loads(routes or "[]")
         return plan.uplink_of(self._config.address, links, str(ways[0].get("dev", "")) if ways else "")
 
@@ -201,24 +216,24 @@ class Mesh:
     async def _carry_out(self, ip: list[str], bridge: list[str]) -> None:
         """Entries first, then the routes that use them; what fails shows in the next observation."""
         if bridge:
-            await host.bridge(*bridge, force=True)
+            await self._host.bridge(*bridge, force=True)
         if ip:
-            await host.ip(*ip, force=True)
+            await self._host.ip(*ip, force=True)
 
     async def observe(self) -> plan.Paths:
         """What is in the kernel."""
         link = self._config.overlay
-        _, routes = await host.run(["ip", "-json", "-4", "route", "show", "proto", plan.PROTOCOL])
+        _, routes = await self._host.run(["ip", "-json", "-4", "route", "show", "proto", plan.PROTOCOL])
         if self._config.backend != "vxlan":
             return plan.seen(self._config, routes)
-        _, neighbours = await host.run(["ip", "-json", "-4", "neigh", "show", "dev", link, "nud", "permanent"])
-        _, forwarding = await host.run(["bridge", "-json", "fdb", "show", "dev", link])
+        _, neighbours = await self._host.run(["ip", "-json", "-4", "neigh", "show", "dev", link, "nud", "permanent"])
+        _, forwarding = await self._host.run(["bridge", "-json", "fdb", "show", "dev", link])
         return plan.seen(self._config, routes, neighbours, forwarding)
 
     async def _configure_wireguard(self, found: list[Peer]) -> None:
         text = wireguard.configuration(self._key, self._config.wireguard_port, found)
         if text != self._configured:
-            await host.run(["wg", "syncconf", self._config.overlay, "/dev/stdin"], text)
+            await self._host.run(["wg", "syncconf", self._config.overlay, "/dev/stdin"], text)
             self._configured = text
 
     def _follow_own_range(self) -> None:

@@ -168,11 +168,18 @@ def is_vxlan(entry: Mapping[str, Any], config: NetworkConfig, mac: str) -> bool:
 def is_up(links: str, address: str, mtu: int) -> bool:
     """Whether a link, as `ip -json -4 addr show dev` tells of it, is up with this address alone and this MTU (0: any)."""
     return any(
-        "UP" in entry.get("flags", ())
-        and (not mtu or entry.get("mtu") == mtu)
-        and [f"{each['local']}/{each['prefixlen']}" for each in entry.get("addr_info", ())] == [address]
+        "UP" in entry.get("flags", ()) and (not mtu or entry.get("mtu") == mtu) and _addresses(entry) == [address]
         for entry in _entries(links)
     )
+
+
+def other_addresses(links: str, address: str) -> list[str]:
+    """What a link has besides `address`: a node whose range changed must not keep the old one."""
+    return [other for entry in _entries(links) for other in _addresses(entry) if other != address]
+
+
+def _addresses(entry: Mapping[str, Any]) -> list[str]:
+    return [f"{each['local']}/{each['prefixlen']}" for each in entry.get("addr_info", ()) if "local" in each]
 
 
 def _entries(text: str) -> list[dict[str, Any]]:
