@@ -346,14 +346,19 @@ class Documents:
             return Answer(200, ENCODER.encode(index), TEXT)
         if not rest.startswith("v3/"):
             return PAGE_NOT_FOUND
-        self._acceptable(takes_json or any(media.startswith(PROTO_V3) for media in accept))
+        chosen = next((media for media in accept if media.startswith(PROTO_V3) or media in ANY_JSON), None)
+        self._acceptable(chosen is not None)
         found = await self._openapi.get(rest)
         if found is None:
             return await self._elsewhere(request, rest)
-        wanted = request.param("hash")
-        if wanted and wanted != found[1]:
-            where = f"/openapi/{rest}?hash={found[1]}"
+        wanted, digest = request.param("hash"), found[1]  # one hash for both forms, as in the index
+        if wanted and wanted != digest:
+            where = f"/openapi/{rest}?hash={digest}"
             return Answer(301, b"", TEXT, (("Location", where),))
+        if chosen is not None and chosen.startswith(PROTO_V3):
+            packed = await self._openapi.get(f"{rest}.pb")
+            assert packed is not None, "what exists as JSON exists as protobuf"
+            return self._file(request, (packed[0], digest), f"{PROTO_V3}.v1.0+protobuf", forever=bool(wanted))
         return self._file(request, found, JSON, forever=bool(wanted))
 
     async def _whole_v2(self) -> tuple[bytes, str] | None:
