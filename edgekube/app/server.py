@@ -20,6 +20,7 @@ from pathlib import Path
 import trio
 
 from edgekube.api.certificates import NODE_SERVING
+from edgekube.app import outward
 from edgekube.app import pki as certificates
 from edgekube.app.config import ServerConfig, own_address
 from edgekube.app.notify import notify, watchdog
@@ -71,6 +72,10 @@ class Running:
     port: int
     gates: dict[str, NodeGate]  # by node name: how the server reaches into nodes
     pages: Pages  # what is answered beside the API; add handlers by path to `pages.pages`
+
+    def lease_kept(self) -> bool:
+        """Our own node renews its Lease itself."""
+        return False
 
     def client(self, user: str, manager: str) -> LocalClient:
         """The API in this process, as one of our own components."""
@@ -165,6 +170,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         running = Running(config, clock, api, pki, advertised, port, gates, pages)
         await api.bootstrap()
         await put_in_place(running.client("system:apiserver", "kube-apiserver"))
+        await outward.publish(api, pki)
         door.open(api.handle, pages)
         LOG.info("the API answers at https://%s:%d", advertised, port)
         _write_kubeconfigs(config, pki, advertised, port)
@@ -174,6 +180,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
             nursery.start_soon(clock.keep)
             loops = running.client("system:apiserver", "kube-controller-manager")
             await nursery.start(api.custom.run)
+            await nursery.start(api.aggregation.run)
             await nursery.start(keep_aggregated, loops)
             tokens = ServiceAccountTokens(store, Signer(pki.service_account_key), clock)
             authority = pki.certificate("server-ca").read_bytes()
@@ -229,6 +236,7 @@ async def _api_server(
             static_tokens={config.token: administrator()} if config.token else {},
             issuer=f"https://kubernetes.default.svc.{config.cluster_domain}",
             certain=clock.certain,
+            request_header_ca=pki.certificate("request-header-ca").read_bytes(),
         )
     )
     host, port = advertised
@@ -267,8 +275,7 @@ async def _api_server(
         await figures.appear()
     tunnels = Tunnels(gates, Leases(api.registry, clock).renew, own=own, connected=figures.appear)
     api.routes.taken_over[TUNNEL] = tunnels.handle
-    api.reach.gates = gate
-    stack.push_async_callback(api.reach.aclose)
+    await outward.equip(api, config, pki, gate, stack)
     return api, auth
 
 

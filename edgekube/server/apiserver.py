@@ -20,6 +20,7 @@ from edgekube.server.admission import catalog
 from edgekube.server.admission.interface import Step
 from edgekube.server.admission.quotas import ResourceQuota
 from edgekube.server.admission.webhook_tools import Webhooks
+from edgekube.server.aggregation.aggregator import Aggregator
 from edgekube.server.context import LOOPBACK, Authenticator, Authorizer, Context
 from edgekube.server.customresources import CustomResources
 from edgekube.server.documents import Documents
@@ -94,6 +95,8 @@ class ApiServer:
         self.routes = Routes(
             self.resources, self.documents, self.metrics, clock, authenticator=authenticator, authorizer=authorizer
         )
+        self.aggregation = Aggregator(self.registry, self.reach, clock)
+        self.documents.aggregator = self.routes.aggregator = self.aggregation
         self.verbs = LocalVerbs(self.registry, self.routes)
         self._watch_health()
 

@@ -23,6 +23,8 @@ from edgekube.clock import Clock
 from edgekube.net.exchange import Exchange, Request
 from edgekube.server import negotiation, paths
 from edgekube.server.admission import connections
+from edgekube.server.aggregation.aggregator import Aggregator
+from edgekube.server.aggregation.remotes import Remote
 from edgekube.server.auth.impersonation import Impersonation
 from edgekube.server.bodies import JSON
 from edgekube.server.context import Attributes, Authenticator, Authorizer, Context, User
@@ -62,6 +64,7 @@ class Routes:
         self._impersonation = Impersonation(authorizer, forbidden)
         self.taken_over: dict[str, TakeOver] = {}  # by path: who speaks something else than HTTP on a connection
         self._reading = self._writing = 0
+        self.aggregator: Aggregator | None = None
         self._audit, self._numbers = clock.uid()[:24], count(1)  # audit ids are uuids of this process, counted
 
     async def handle(self, exchange: Exchange) -> None:
@@ -114,8 +117,12 @@ class Routes:
             attributes = replace(attributes, user=user)
         self.authorize(attributes)
         if not asked.is_resource:
+            if asked.path.startswith("/apis/") and (remote := await self._remote(asked)) is not None:
+                return await self._pass_on(exchange, remote, user, headers)
             return await self._send(exchange, await self._document(exchange, asked), headers)
         known = self._resources.registry.kinds.has_version(asked.group, asked.version)
+        if not known and (remote := await self._remote(asked)) is not None:
+            return await self._pass_on(exchange, remote, user, headers)
         if not known or self._resources.is_nowhere(asked):
             return await self._send(exchange, self._documents.missing(asked.path), headers)
         kind = self._resources.kind_of(asked)
@@ -138,6 +145,13 @@ class Routes:
         if patience.cancelled_caught:
             raise errors.Timeout("Timeout: request did not complete within the allotted timeout")
         return await self._send(exchange, answer, [*headers, *warning_headers(context)])
+
+    async def _remote(self, asked: Asked) -> Remote | None:
+        return None if self.aggregator is None else await self.aggregator.remote_for(asked)
+
+    async def _pass_on(self, exchange: Exchange, remote: Remote, user: User, headers: list[tuple[str, str]]) -> int:
+        assert self.aggregator is not None
+        return await self.aggregator.pass_on(exchange, remote, user, headers)
 
     async def _document(self, exchange: Exchange, asked: Asked) -> Answer:
         return await self._documents.answer(exchange.request, asked.path)

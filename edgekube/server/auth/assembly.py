@@ -49,6 +49,7 @@ async def open_auth(
     hooks: Sequence[TokenHook] = (),
     issuer: str = ISSUER,
     certain: Callable[[], datetime] | None = None,
+    request_header_ca: bytes = b"",
 ) -> AsyncIterator[Auth]:
     """`client_ca` and `signing_key` are PEM (`app.pki`); `certain` gives a time that has surely come (default: the clock's)."""
     async with open_rbac(store) as rbac, open_node_authorizer(store) as nodes:
@@ -59,6 +60,9 @@ async def open_auth(
             service_accounts=tokens,
             static_tokens=static_tokens,
             hooks=(BootstrapTokens(store, clock), *hooks),
+            front_proxies=(
+                CertificateUsers(request_header_ca, certain=certain or clock.now) if request_header_ca else None
+            ),
         )
         authorization = Authorization(nodes, rbac)
         reviews = Reviews(authentication, authorization, rbac, tokens, clock)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import unquote
 
 from edgekube.api.certificates import NODE_GROUP, NODE_USER, end_of, key_print
 from edgekube.errors import Unauthorized
@@ -25,6 +26,8 @@ from edgekube.server.context import ANONYMOUS, User
 
 AUTHENTICATED = "system:authenticated"
 REMEMBERED_CERTIFICATES = 256
+FRONT_PROXY = "system:auth-proxy"  # the only name that may vouch for others
+REMOTE_EXTRA = "x-remote-extra-"
 
 TokenHook = Callable[[str], Awaitable[User | None]]
 """Another kind of bearer token (bootstrap tokens): the user, or None when it is not one of these."""
@@ -107,7 +110,10 @@ class Authentication:
         static_tokens: Mapping[str, User] | None = None,
         hooks: tuple[TokenHook, ...] = (),
         anonymous: bool = True,
+        front_proxies: CertificateUsers | None = None,
     ) -> None:
+        """`front_proxies`: whose certificates may speak for others, by request headers."""
+        self._front_proxies = front_proxies
         self._certificates, self._service_accounts = certificates, service_accounts
         self._static = [
             (hashlib.sha256(token.encode()).digest(), user) for token, user in (static_tokens or {}).items()
@@ -117,6 +123,10 @@ class Authentication:
 
     async def authenticate(self, request: Request) -> User:
         """The user. Raises Unauthorized."""
+        if request.peer_certificate is not None and self._front_proxies is not None:
+            vouched = self._vouched(request, request.peer_certificate)
+            if vouched is not None:
+                return vouched
         token = bearer_token(request)
         if request.peer_certificate is not None and self._certificates is not None:
             try:
@@ -135,6 +145,20 @@ class Authentication:
         if not self._anonymous:
             raise Unauthorized
         return ANONYMOUS
+
+    def _vouched(self, request: Request, certificate: bytes) -> User | None:
+        """Whom a front proxy says it speaks for. Source: k8s.io/apiserver authentication/request/headerrequest."""
+        name = request.header("x-remote-user").strip()
+        assert self._front_proxies is not None
+        if not name or (proxy := self._front_proxies.user_of(certificate)) is None or proxy.name != FRONT_PROXY:
+            return None
+        extra: dict[str, tuple[str, ...]] = {}
+        for header, value in request.headers:
+            if header.startswith(REMOTE_EXTRA):
+                key = unquote(header.removeprefix(REMOTE_EXTRA)).lower()
+                extra[key] = (*extra.get(key, ()), value)
+        groups = with_authenticated(request.all_headers("x-remote-group"))
+        return User(name, groups, request.header("x-remote-uid"), extra)
 
     def static_user(self, token: str) -> User | None:
         """Whom a configured token stands for."""
