@@ -124,10 +124,10 @@ def _number(port: ServicePort, pod: Pod) -> int:
     if isinstance(target, int):
         return target
     restartable = [one for one in pod.spec.init_containers if one.restart_policy == "Always"]
-    for container in (*pod.spec.containers, *restartable):
+    for container in [*(pod.spec.containers or ()), *restartable]:
         for entry in container.ports:
             if entry.name == target and (entry.protocol or "TCP") == (port.protocol or "TCP"):
-                return entry.container_port
+                return int(entry.container_port)
     return 0
 
 

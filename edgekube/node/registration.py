@@ -18,7 +18,7 @@ from edgekube.api.meta import MicroTime, ObjectMeta, OwnerReference, Quantity, f
 from edgekube.api.quantity import canonical, milli, whole
 from edgekube.client.interface import Client
 from edgekube.clock import Clock
-from edgekube.errors import AlreadyExists, ApiError, Conflict, ConnectionFailed, NotFound
+from edgekube.errors import AlreadyExists, ApiError, Conflict, ConnectionFailed, NotFound, Offline
 from edgekube.kinds.coordination import lease as lease_kind
 from edgekube.kinds.coordination.lease import Lease, LeaseSpec
 from edgekube.kinds.core import node as node_kind
@@ -219,6 +219,16 @@ def same_but_heartbeat(one: NodeStatus, other: NodeStatus) -> bool:
     return bare(one) == bare(other)
 
 
+def _loudness(error: Exception) -> int:
+    """That the server is away was said when it went."""
+    return logging.DEBUG if isinstance(error, Offline) else logging.INFO
+
+
+def condition_of(node: Node, type_: str) -> NodeCondition | None:
+    """The condition of this type."""
+    return next((found for found in node.status.conditions if found.type == type_), None)
+
+
 class Registration:
     """Keeps the Node object and its Lease. `look` gives the newest status from the last one."""
 
@@ -238,9 +248,14 @@ class Registration:
         self.node = Node()
         self._reported_at = float("-inf")
         self._lease: Lease | None = None
+        self._is_registered = False
+        self._news = trio.Event()
 
     async def register(self) -> Node:
-        """Create the Node, or bring an existing one's labels up to date. Waits for the server as long as it takes."""
+        """Create the Node, or bring an existing one's labels up to date. Waits for the server as long as it takes.
+
+        A node that is known already goes on without the server, and is brought up to date when that is back.
+        """
         pause_s = 0.2
         while True:
             try:
@@ -250,8 +265,18 @@ class Registration:
                 return node
             except (ApiError, ConnectionFailed) as error:
                 log.info("the node is not registered yet: %s", error)
+                if isinstance(error, ConnectionFailed) and await self._is_known():
+                    return self.node
                 await trio.sleep(pause_s)
                 pause_s = min(2 * pause_s, 7.0)
+
+    async def _is_known(self) -> bool:
+        """Whether a client that keeps copies has the Node of an earlier life."""
+        try:
+            self.node = await self._client.get(node_kind.KIND, self._config.node_name)
+        except (ApiError, ConnectionFailed):
+            return False
+        return True
 
     async def _register_once(self) -> Node:
         config = self._config
@@ -278,6 +303,7 @@ class Registration:
                     node_kind.KIND, config.node_name, "", {"metadata": {"labels": missing}}
                 )
             await self.report(force=True)
+        self._is_registered = True
         return self.node
 
     def _tell_turns(self, status: NodeStatus) -> None:
@@ -309,13 +335,28 @@ class Registration:
     async def keep_reporting(self) -> None:
         """For ever. A Node somebody deleted is registered again."""
         while True:
-            await trio.sleep(LOOK_S if self._ready() else LOOK_WHILE_UNREADY_S)
+            hurries = self._is_registered and not self._ready()
+            with trio.move_on_after(LOOK_WHILE_UNREADY_S if hurries else LOOK_S) as waiting:
+                await self._news.wait()
+            self._news = trio.Event()
             try:
-                await self.report()
+                if self._is_registered:
+                    await self.report(force=not waiting.cancelled_caught)
+                else:
+                    await self.register()
             except NotFound:
                 await self.register()
             except (ApiError, ConnectionFailed) as error:
-                log.info("the node's status is not told: %s", error)
+                log.log(_loudness(error), "the node's status is not told: %s", error)
+
+    def compare(self, _: Node | None, shown: Node | None) -> None:
+        """The API shows a Node (an `OnChange`): when it is ours, and is gone or says of it what we did not, tell it again."""
+        name, ready = self._config.node_name, condition_of(self.node, "Ready")
+        if shown is None or shown.metadata.name != name or ready is None:
+            return
+        said = condition_of(shown, "Ready")
+        if said is None or said.status != ready.status:
+            self._news.set()
 
     def _ready(self) -> bool:
         return any(c.type == "Ready" and c.status == "True" for c in self.node.status.conditions)
@@ -335,7 +376,7 @@ class Registration:
                 self._lease = None
                 await self._renew()
         except (ApiError, ConnectionFailed) as error:
-            log.info("the node's lease is not renewed: %s", error)
+            log.log(_loudness(error), "the node's lease is not renewed: %s", error)
 
     async def _renew(self) -> None:
         name, now = self._config.node_name, format_micro_time(self._clock.now())

@@ -14,10 +14,12 @@ import trio
 
 from edgekube.client.follow import Cache, follow
 from edgekube.client.interface import Client
+from edgekube.client.replica import Replica
 from edgekube.clock import Clock
+from edgekube.kinds.core import node as node_kind
 from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core import service as service_kind
-from edgekube.kinds.core.node import NodeStatus
+from edgekube.kinds.core.node import Node, NodeStatus
 from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.references import ObjectReference
 from edgekube.kinds.core.service import Service
@@ -200,6 +202,7 @@ async def _run_with(
     manager.node_uid = node.metadata.uid
     nursery.start_soon(manager.keep_going, registration.keep_lease)
     nursery.start_soon(manager.keep_going, registration.keep_reporting)
+    nursery.start_soon(_follow_nodes, client, registration, config.node_name)
     await nursery.start(lambda task_status: follow(client, service_kind.KIND, services, task_status=task_status))
     await nursery.start(
         lambda task_status: follow(
@@ -215,6 +218,12 @@ async def _run_with(
     nursery.start_soon(manager.keep_going, ImageCollector(runtime, clock, config.data_dir).run)
     nursery.start_soon(manager.keep_going, Evictor(manager).run)
     task_status.started(Gate(manager))
+
+
+async def _follow_nodes(client: Client, registration: Registration, name: str) -> None:
+    """Notice what others say of this node. An agent's network room follows all nodes: sharing its watch costs the line nothing."""
+    fields = "" if isinstance(client, Replica) else f"metadata.name={name}"
+    await follow(client, node_kind.KIND, Cache[Node](), on_change=registration.compare, fields=fields)
 
 
 def _tell_of_node(recorder: Recorder, name: str, reason: str, message: str) -> None:

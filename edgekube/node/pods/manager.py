@@ -70,6 +70,7 @@ class Manager:
             self._begin(Worker(self.tools, after))
         else:
             worker.update(after)
+            self.tools.statuses.compare(after)
 
     def _lose(self, uid: str) -> None:
         if (worker := self.workers.get(uid)) is not None:

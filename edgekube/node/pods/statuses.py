@@ -1,7 +1,9 @@
 """Publishing pod statuses: only when something changed, the newest only, and again until the API has it.
 
 One task writes for all pods; a pod that changes faster than the API answers is written once with its last state. Conditions of
-others are kept. Also deletes pods whose end was published. Knows nothing of containers.
+others are kept, and what others say of what is ours (that a pod is not ready, since its node was away) is put right. While the node
+is cut off every newest status is still handed to the client, which shows it to who follows pods on this node. Also deletes pods
+whose end was published. Knows nothing of containers.
 """
 
 from __future__ import annotations
@@ -14,14 +16,16 @@ import msgspec
 import trio
 
 from edgekube.client.interface import Client
-from edgekube.errors import ApiError, Conflict, ConnectionFailed, NotFound
+from edgekube.client.replica_rows import is_local
+from edgekube.errors import ApiError, Conflict, ConnectionFailed, NotFound, Offline
 from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.podstatus import PodCondition, PodStatus
-from edgekube.node.pods.status import OWN_CONDITIONS
+from edgekube.node.pods.status import FINISHED, OWN_CONDITIONS
 
 PAUSE_AFTER_FAILURE_S = 1.0
 LONGEST_PAUSE_S = 30.0
+PAUSE_OFFLINE_S = 2.0  # asking is free then, and news must not wait
 ATTEMPTS_ON_CONFLICT = 5
 
 log = logging.getLogger("edgekube.node.status")
@@ -42,6 +46,7 @@ class StatusWriter:
         self._client, self._current = client, current
         self._waiting: dict[str, _Wanted] = {}
         self._told: dict[str, PodStatus] = {}
+        self._written: dict[str, int] = {}  # uid -> revision of our last write
         self._news = trio.Event()
         self._settled: dict[str, trio.Event] = {}
 
@@ -60,6 +65,7 @@ class StatusWriter:
     def forget(self, uid: str) -> None:
         """A pod is gone."""
         self._told.pop(uid, None)
+        self._written.pop(uid, None)
         self._waiting.pop(uid, None)
         if (settled := self._settled.pop(uid, None)) is not None:
             settled.set()
@@ -74,22 +80,37 @@ class StatusWriter:
         self._settled.setdefault(wanted.uid, trio.Event())
         self._news.set()
 
+    def compare(self, pod: Pod) -> None:
+        """The API shows a pod: when that is not what was told last, and nobody of ours wrote it, tell it again."""
+        uid, revision = pod.metadata.uid, pod.metadata.resource_version
+        told = self._told.get(uid)
+        if told is None or uid in self._waiting or is_local(revision) or not revision.isdigit():
+            return
+        if int(revision) > self._written.get(uid, 0) and _contradicts(pod.status, told):
+            self._want(_Wanted(pod.metadata.namespace, pod.metadata.name, uid, told))
+
     async def run(self) -> None:
         """Write for ever."""
         pause_s = PAUSE_AFTER_FAILURE_S
+        again_s = float("inf")
         while True:
-            await self._news.wait()
+            with trio.move_on_after(again_s):
+                await self._news.wait()
             self._news = trio.Event()
+            again_s = float("inf")
             for uid in list(self._waiting):
                 wanted = self._waiting.get(uid)
                 if wanted is None:
                     continue
                 try:
                     await self._write(wanted)
+                except Offline:
+                    again_s = PAUSE_OFFLINE_S
+                    continue
                 except (ApiError, ConnectionFailed) as error:
                     log.info("status of %s/%s: %s", wanted.namespace, wanted.name, error)
                     if not _refused(error):
-                        self._news.set()
+                        again_s = 0.0
                         await trio.sleep(pause_s)
                         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                         continue
@@ -116,11 +137,13 @@ class StatusWriter:
                 if live.metadata.uid != wanted.uid:
                     return
                 merged = merge(live.status, wanted.status)
-                if merged == live.status:
+                if merged == live.status and not is_local(live.metadata.resource_version):
                     return
-                await self._client.update(
+                made = await self._client.update(
                     pod_kind.KIND, msgspec.structs.replace(live, status=merged), subresource="status"
                 )
+                if wanted.uid in self._told:
+                    self._written[wanted.uid] = int(made.metadata.resource_version or 0)
                 return
             except NotFound:
                 return
@@ -145,6 +168,7 @@ def merge(live: PodStatus, ours: PodStatus) -> PodStatus:
     others = [condition for condition in live.conditions if condition.type not in OWN_CONDITIONS]
     return msgspec.structs.replace(
         ours,
+        phase=live.phase if live.phase in FINISHED else ours.phase,  # for good, whoever said so
         conditions=mine + others,
         start_time=live.start_time or ours.start_time,
         nominated_node_name=live.nominated_node_name,
@@ -152,6 +176,17 @@ def merge(live: PodStatus, ours: PodStatus) -> PodStatus:
         resize=live.resize,
         qos_class=live.qos_class or ours.qos_class,
     )
+
+
+def _contradicts(live: PodStatus, told: PodStatus) -> bool:
+    """Whether a status says something else of what is ours to say: phase, addresses and our conditions."""
+    if live.phase in FINISHED:
+        return False  # whoever said so: a pod that ended stays so, and the worker ends it
+    if (live.phase, live.pod_ip) != (told.phase, told.pod_ip):
+        return True
+    ours = {condition.type: condition.status for condition in told.conditions if condition.type in OWN_CONDITIONS}
+    shown = {condition.type: condition.status for condition in live.conditions}
+    return any(shown.get(type_) != status for type_, status in ours.items())
 
 
 def _steady(ours: PodCondition, live: PodCondition | None) -> PodCondition:

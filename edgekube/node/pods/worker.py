@@ -93,6 +93,8 @@ class Worker:
         before, self.pod = self.pod, pod
         if pod.metadata.deletion_timestamp is not None:
             self.end(Happening.DELETED)
+        elif pod.status.phase in FINISHED and self.stage is Stage.SYNC and not self.static:
+            self.end(Happening.FINISHED)
         if differs(before, pod):
             self.wake()
 
