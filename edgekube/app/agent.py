@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -75,6 +76,10 @@ class Running(Protocol):
     @property
     def gates(self) -> dict[str, NodeGate]: ...
 
+    def lease_kept(self) -> bool:
+        """Whether the server renews the node's Lease by itself at the moment."""
+        ...
+
     def client(self, user: str, manager: str) -> Client: ...
 
 
@@ -88,7 +93,8 @@ async def node_and_network(running: Running) -> AsyncIterator[None]:
     client = running.client(f"system:node:{config.node_name}", "edgekube-node")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(address.watch)
-        gate = await nursery.start(partial(run_node, client, running.clock, node_config(config, address)))
+        told = replace(node_config(config, address), lease_kept=running.lease_kept)
+        gate = await nursery.start(partial(run_node, client, running.clock, told))
         running.gates[config.node_name] = gate
         LOG.info("containers run on node %s", config.node_name)
         await nursery.start(run_network, client, network_config(config, address))

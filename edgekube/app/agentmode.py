@@ -50,6 +50,10 @@ class RunningAgent:
     gates: dict[str, NodeGate] = field(default_factory=dict)
     tunnel: TunnelState = field(default_factory=TunnelState)
 
+    def lease_kept(self) -> bool:
+        """While the tunnel stands its heartbeats renew the Lease."""
+        return self.tunnel.keeps_lease()
+
     def client(self, user: str, manager: str) -> Client:
         """The API as this node: over the wire, or out of the replica."""
         return self.replica
@@ -80,7 +84,7 @@ async def _main(config: AgentConfig, identity: Identity) -> None:
         await nursery.start(wait_for_stop, nursery.cancel_scope, stop)
         nursery.start_soon(watchdog)
         async with AsyncExitStack() as stack:
-            await _start(config, identity, nursery, stack)
+            await _start(config, identity, stack)
             notify("READY=1")
             LOG.info("ready")
             await stop.wait()
@@ -89,9 +93,8 @@ async def _main(config: AgentConfig, identity: Identity) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _start(config: AgentConfig, identity: Identity, nursery: trio.Nursery, stack: AsyncExitStack) -> None:
+async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack) -> None:
     clock = TrustedClock(identity.directory / "time")
-    nursery.start_soon(clock.keep)
     authority = identity.authority.read_bytes()
     tls = ClientTls(authority, clock.certain)
     renewal = Renewal(config, identity, clock, tls)
@@ -112,6 +115,9 @@ async def _start(config: AgentConfig, identity: Identity, nursery: trio.Nursery,
     )
     address = config.node_ip or own_address()
     running = RunningAgent(config, identity, clock, tls, address, replica)
+    nursery = await stack.enter_async_context(trio.open_nursery())
+    stack.callback(nursery.cancel_scope.cancel)
+    nursery.start_soon(clock.keep)
     nursery.start_soon(_keep_greeting, remote, running, renewal, replica)
     nursery.start_soon(renewal.keep, remote, replica)
     nursery.start_soon(renewal.keep_welcome)

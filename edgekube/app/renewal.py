@@ -16,7 +16,6 @@ import trio
 from edgekube.api.certificates import NODE_CLIENT, NODE_SERVING, ends_at
 from edgekube.app.identity import SERVER_NAME, AgentConfig, Identity, certificate_request
 from edgekube.app.joining import REQUESTS, node_request, signed
-from edgekube.client.interface import Client
 from edgekube.client.kubeconfig import Access
 from edgekube.client.remote import RemoteClient, open_remote
 from edgekube.clock import TrustedClock
@@ -62,7 +61,7 @@ class Renewal:
         spread = int.from_bytes(hashlib.sha256(self.config.node_name.encode()).digest()[:4], "big") % (SPREAD_DAYS + 1)
         return self._clock.now() > ends - RENEW_LEFT - timedelta(days=spread)
 
-    async def keep(self, remote: RemoteClient, api: Client, link: Online) -> None:
+    async def keep(self, remote: RemoteClient, link: Online) -> None:
         """Renew for ever what is due."""
         await trio.sleep(LOOK_FIRST_S)
         while True:
@@ -70,7 +69,7 @@ class Renewal:
             try:
                 if self.is_due("client"):
                     await self._renew_client(remote)
-                await self._renew_serving(remote, api)
+                await self._renew_serving(remote)
             except Unauthorized:
                 await self.come_back()
             except (ApiError, ConnectionFailed, EnvironmentError_) as error:
@@ -83,10 +82,10 @@ class Renewal:
         self._take(await _granted(remote, made.metadata.name))
         LOG.info("the certificate was renewed")
 
-    async def _renew_serving(self, remote: RemoteClient, api: Client) -> None:
+    async def _renew_serving(self, remote: RemoteClient) -> None:
         """The certificate this machine shows to who calls it; asked for again when its addresses change."""
         try:
-            node = await api.get(node_kind.KIND, self.config.node_name)
+            node = await remote.get(node_kind.KIND, self.config.node_name)
         except NotFound:
             return
         addresses = sorted({one.address for one in node.status.addresses if one.type.endswith("IP")})

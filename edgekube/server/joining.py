@@ -85,7 +85,7 @@ class Pages:
             raise errors.Forbidden("only nodes, and machines with a bootstrap token, may ask for this", details=False)
         if (wrong := skew_problem(exchange.request.param("version"))) is not None:
             raise errors.Forbidden(wrong, details=False)
-        body = msgspec.json.encode({"version": VERSION, "settings": self.settings, "now": format_time(self.now())})
+        body = msgspec.json.encode({"version": VERSION, "settings": self.settings, "now": str(format_time(self.now()))})
         await exchange.respond(200, [("Content-Type", JSON)], body)
 
     async def _renew(self, exchange: Exchange) -> None:
