@@ -28,9 +28,8 @@ from edgekube.api.schema import (
     items_of,
     properties_of,
 )
+from edgekube.api.schema_expressions import NOWHERE, Rules
 
-NOWHERE = "<nil>"
-EXPRESSIONS = "x-kubernetes-validations"
 UNCHECKED = (
     "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
     "validation"
@@ -42,25 +41,31 @@ _Found = tuple[
 ]  # the errors, and how much matched: the closest of several alternatives is reported
 
 
-def validate(document: Document, schema: JSONSchema | None, old: Document | None = None) -> list[FieldError]:
-    """Every broken rule: of the values, of embedded resources, of list types. `old`: what the document replaces."""
+def validate(
+    document: Document,
+    schema: JSONSchema | None,
+    old: Document | None = None,
+    expressions: Rules | None = None,
+    warned: list[str] | None = None,
+) -> list[FieldError]:
+    """Every broken rule: of the values, of embedded resources, of list types, and of `expressions` if all else allows to ask them.
+
+    `old`: what the document replaces. `warned`: where to put what is as wrong as it was.
+    """
     if not schema:
         return []
     errors = _check(document, schema, "", _ABSENT if old is None else old, True)[0]
     errors += embedded_errors(document, {**schema, EMBEDDED: False})
     if old is None or not list_errors(old, schema):
         errors += list_errors(document, schema)
-    if any(error.reason in _BLOCKING for error in errors) and has_expressions(schema):
-        errors.append(rules.invalid(NOWHERE, None, UNCHECKED))
-    return errors
-
-
-def has_expressions(schema: JSONSchema) -> bool:
-    """Whether any part of a schema carries CEL rules."""
-    if schema.get(EXPRESSIONS):
-        return True
-    below = [*properties_of(schema).values(), items_of(schema), additional_of(schema)]
-    return any(has_expressions(part) for part in below if isinstance(part, dict))
+    if expressions is None:
+        return errors
+    if any(error.reason in _BLOCKING for error in errors):
+        return [*errors, rules.invalid(NOWHERE, None, UNCHECKED)]
+    broken, warnings = expressions.errors(document, old)
+    if warned is not None:
+        warned += warnings
+    return errors + broken
 
 
 # ------------------------------------------------------------------------------------------------- values

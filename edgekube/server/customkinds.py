@@ -31,6 +31,7 @@ from edgekube.api.schema import (
     prune,
     prune_defaults,
 )
+from edgekube.api.schema_expressions import Rules, has_expressions
 from edgekube.kinds.apiextensions.customresourcedefinition import (
     CustomResourceColumnDefinition,
     CustomResourceDefinition,
@@ -55,19 +56,25 @@ class CustomObject(Object):
     Each version has a type of its own, which knows its schema.
     """
 
+    API_VERSION: ClassVar[str] = ""
     SCHEMA: ClassVar[JSONSchema] = {}
     OWNERSHIP: ClassVar[Schema | None] = None  # what server-side apply knows of it
     EMBEDS: ClassVar[bool] = False  # whether other objects stand in it
     SCALE: ClassVar[CustomResourceSubresourceScale | None] = None
+    EXPRESSIONS: ClassVar[Rules | None] = None  # its rules in CEL
     content: dict[str, Any] = field(name=" content", default_factory=dict)  # a name that no schema has
     status: Any = None
+    warned: list[str] = field(
+        name=" warned", default_factory=list
+    )  # what is as wrong as it was; goes nowhere but to the client
 
     @classmethod
     def unknown_paths(cls, document: Document) -> list[str]:
-        """The paths of what the schema does not know."""
+        """The paths of what the schema does not know: all but type and metadata, if the document is of another version."""
         metadata = document.get("metadata")
         odd = [f"metadata.{name}" for name in metadata if name not in _METADATA] if isinstance(metadata, dict) else []
-        kept, unknown = prune(document, cls.SCHEMA)
+        foreign = document.get("apiVersion") not in (None, "", cls.API_VERSION)
+        kept, unknown = prune(document, None if foreign else cls.SCHEMA)
         return sorted(odd + unknown + (coerce_metadata(kept, cls.SCHEMA)[1] if cls.EMBEDS else []))
 
 
@@ -125,11 +132,15 @@ def document_of(item: CustomObject) -> Document:
 
 
 def _rules(item: CustomObject) -> list[FieldError]:
-    return schema_rules.validate(document_of(item), item.SCHEMA)
+    return schema_rules.validate(document_of(item), item.SCHEMA, None, item.EXPRESSIONS)
 
 
 def _update_rules(new: CustomObject, old: CustomObject) -> list[FieldError]:
-    return schema_rules.validate(document_of(new), new.SCHEMA, document_of(old))
+    return schema_rules.validate(document_of(new), new.SCHEMA, document_of(old), new.EXPRESSIONS, new.warned)
+
+
+def _warnings(new: CustomObject, _: CustomObject | None) -> list[str]:
+    return new.warned
 
 
 # ------------------------------------------------------------------------------------------------- columns and selectors
@@ -180,16 +191,18 @@ def _selected(path: str, item: CustomObject) -> str:
 # ------------------------------------------------------------------------------------------------- kinds
 
 
-def _type_of(name: str, version: CustomResourceDefinitionVersion) -> type[CustomObject]:
+def _type_of(group: str, name: str, version: CustomResourceDefinitionVersion) -> type[CustomObject]:
     schema = (version.schema.open_apiv3_schema if version.schema is not None else None) or {}
     schema = prune_defaults(schema)
     scale = version.subresources.scale if version.subresources is not None else None
     members: dict[str, Any] = {
         "__module__": __name__,
+        "API_VERSION": f"{group}/{version.name}",
         "SCHEMA": schema,
         "OWNERSHIP": apply_schema(schema, name),
         "EMBEDS": f'"{EMBEDDED}":true'.encode() in ENCODER.encode(schema),
         "SCALE": scale,
+        "EXPRESSIONS": Rules(schema) if has_expressions(schema) else None,
     }
     made: type[CustomObject] = new_class(name, (CustomObject,), {}, lambda namespace: namespace.update(members))
     return made
@@ -231,7 +244,7 @@ def _kind_of(
         to_stored = partial(converter.convert, api_version=storage.api_version if storage is not None else "")
         from_stored = partial(converter.convert, api_version=f"{spec.group}/{version.name}")
     return CustomKind(
-        type=_type_of(spec.names.kind, version),
+        type=_type_of(spec.group, spec.names.kind, version),
         group=spec.group,
         version=version.name,
         name=spec.names.kind,
@@ -248,6 +261,7 @@ def _kind_of(
         status_rules=_update_rules,
         custom=True,
         rules_on_update=False,
+        warnings=_warnings,
         columns=_columns(version),
         deprecation=_deprecation(definition, version),
         selectable={

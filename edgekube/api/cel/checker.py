@@ -282,7 +282,7 @@ class _Checker:
         if over.kind == "list":
             return (types.INT, over.params[0]) if node.variable2 else (over.params[0], types.DYN)
         if over.kind == "map":
-            return over.params
+            return over.params[0], over.params[1]
         if types.is_dyn(over):
             self._found.assignable([(types.DYN, over)])
             return types.DYN, types.DYN

@@ -67,10 +67,8 @@ def _two_names(args: list[Node]) -> tuple[str, str]:
 
 
 def _quantifier(at: int, shape: str, target: Node, args: list[Node]) -> Node:
-    if len(args) == 3:
-        names = _two_names(args)
-    else:
-        names = (_name(args[0], "argument must be a simple name"), "")
+    words = "argument must be a simple name"
+    names = _two_names(args) if len(args) == 3 else (_name(args[0], words), "")
     body = args[-1]
 
     def accu() -> Node:

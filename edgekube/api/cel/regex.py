@@ -19,7 +19,7 @@ from edgekube.api.cel.errors import CelError
 def compiled(pattern: str) -> Any:
     """A pattern that can search. Raises CelError in Go's words."""
     try:
-        import re2
+        import re2  # type: ignore[import-untyped]
     except ImportError:
         from edgekube.api import formats
 
@@ -58,7 +58,7 @@ def _find(text: str, pattern: str) -> str:
 
 
 def _find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
-    found = []
+    found: list[str] = []
     if limit == 0:
         return found
     for match in compiled(pattern).finditer(text):

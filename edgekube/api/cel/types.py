@@ -147,7 +147,7 @@ class Substitutions:
     def assignable(self, pairs: list[tuple[Type, Type]]) -> bool:
         """Whether each first can stand where the second is wanted; parameters are bound as needed."""
         before = dict(self._found)
-        if all([self._assignable(given, wanted) for given, wanted in pairs]):
+        if all(self._assignable(given, wanted) for given, wanted in pairs):
             return True
         self._found = before
         return False
@@ -170,7 +170,7 @@ class Substitutions:
         if one.kind in ("opaque", "list", "map"):
             if one.name != other.name or len(one.params) != len(other.params):
                 return False
-            return all([self._assignable(a, b) for a, b in zip(one.params, other.params, strict=True)])
+            return all(self._assignable(a, b) for a, b in zip(one.params, other.params, strict=True))
         return one.kind == "type" or one.name == other.name
 
     def _binds(self, one: Type, param: Type) -> tuple[bool, bool]:

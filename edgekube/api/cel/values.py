@@ -121,7 +121,7 @@ class SetList(list[Any]):
 
     __slots__ = ()
 
-    def __add__(self, other: list[Any]) -> SetList:  # type: ignore[override]
+    def __add__(self, other: list[Any]) -> SetList:
         out = SetList(self)
         out.extend(one for one in other if not any(equal(one, present) for present in self))
         return out
@@ -140,7 +140,7 @@ class KeyedList(list[Any]):
         """What tells an element apart."""
         return tuple(repr(item.get(key)) for key in self.keys) if isinstance(item, dict) else ()
 
-    def __add__(self, other: list[Any]) -> KeyedList:  # type: ignore[override]
+    def __add__(self, other: list[Any]) -> KeyedList:
         out = list(self)
         places = {self.key_of(item): at for at, item in enumerate(self)}
         for item in other:

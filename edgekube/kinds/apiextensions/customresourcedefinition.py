@@ -12,6 +12,7 @@ from msgspec import field
 from edgekube.api import names, rules
 from edgekube.api.kind import FieldError, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, list_atomic, list_map, zero
+from edgekube.api.schema_expressions import definition_errors
 from edgekube.kinds.apiextensions.structural import schema_errors, selectable_errors
 
 
@@ -272,7 +273,8 @@ def _version_rules(versions: list[CustomResourceDefinitionVersion]) -> list[Fiel
             continue
         if schema is not None:
             where = "spec.validation.openAPIV3Schema" if alike else f"{path}.schema.openAPIV3Schema"
-            broken += schema_errors(where, schema)
+            wrong = schema_errors(where, schema)
+            broken += wrong or definition_errors(where, schema)
         at_members = "spec" if alike else path
         selected = [one.json_path for one in version.selectable_fields]
         broken += selectable_errors(f"{at_members}.selectableFields", schema, selected)

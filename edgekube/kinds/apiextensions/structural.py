@@ -1,6 +1,7 @@
 """Whether the schema of a custom resource is structural: every value has a type, and the lists say how they are merged.
 
-Works on the schema as a plain document. Refuses to know objects and their pruning (that is the schema engine's) and CEL.
+Works on the schema as a plain document. Refuses to know objects and their pruning (that is the schema engine's), and of CEL all but
+the frame its rules stand in.
 
 Source: k8s.io/apiextensions-apiserver pkg/apiserver/schema/validation.go and pkg/apis/apiextensions/validation.
 """
@@ -11,6 +12,7 @@ from typing import Any
 
 from edgekube.api import rules
 from edgekube.api.kind import FieldError
+from edgekube.api.schema_expressions import EXPRESSIONS, field_path
 
 Schema = dict[str, Any]
 
@@ -113,21 +115,44 @@ def member(schema: Schema, path: str) -> Schema | None:
     return place
 
 
+def _breaks(text: str) -> bool:
+    return "\n" in text or "\r" in text
+
+
 def _expression_errors(path: str, schema: Schema) -> list[FieldError]:
-    """The frame of the rules in CEL; what they mean is known when they are compiled."""
+    """The frame of the rules in CEL; what they mean is `schema_expressions`' to say."""
     broken: list[FieldError] = []
-    for position, rule in enumerate(schema.get("x-kubernetes-validations") or ()):
-        at = f"{path}.x-kubernetes-validations[{position}]"
-        if not str(rule.get("rule") or "").strip():
+    for position, rule in enumerate(schema.get(EXPRESSIONS) or ()):
+        at = f"{path}.{EXPRESSIONS}[{position}]"
+        text, message = str(rule.get("rule") or "").strip(), str(rule.get("message") or "")
+        if not text:
             broken.append(rules.required(f"{at}.rule", "rule is not specified"))
+        elif message and not message.strip():
+            broken.append(rules.invalid(f"{at}.message", message, "must be non-empty if specified"))
+        elif _breaks(message.strip()):
+            broken.append(rules.invalid(f"{at}.message", message, "must not contain line breaks"))
+        elif _breaks(text) and not message.strip():
+            broken.append(rules.required(f"{at}.message", "message must be specified if rule contains line breaks"))
+        told = rule.get("messageExpression") or ""
+        if told and not told.strip():
+            words = "messageExpression must be non-empty if specified"
+            broken.append(rules.required(f"{at}.messageExpression", words))
         if (reason := rule.get("reason")) is not None and reason not in REASONS:
             broken.append(rules.not_supported(f"{at}.reason", reason, REASONS))
-        where = rule.get("fieldPath")
-        if where and "[" not in where and (not where.startswith(".") or member(schema, where) is None):
-            broken.append(rules.invalid(f"{at}.fieldPath", where, "must be a valid path"))
-        if (asked := rule.get("optionalOldSelf")) is not None and "oldSelf" not in rule.get("rule", ""):
-            words = "may not be set if oldSelf is not used in rule"
-            broken.append(rules.invalid(f"{at}.optionalOldSelf", asked, words))
+        broken += _field_path_errors(f"{at}.fieldPath", schema, rule.get("fieldPath") or "")
+    return broken
+
+
+def _field_path_errors(at: str, schema: Schema, where: str) -> list[FieldError]:
+    if not where:
+        return []
+    broken = []
+    if not where.strip():
+        broken.append(rules.invalid(at, where, "must be non-empty if specified"))
+    if _breaks(where):
+        broken.append(rules.invalid(at, where, "must not contain line breaks"))
+    if field_path(where, schema) is None:
+        broken.append(rules.invalid(at, where, "must be a valid path"))
     return broken
 
 

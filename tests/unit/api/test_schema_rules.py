@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from edgekube.api import formats
 from edgekube.api.schema import EMBEDDED, INT_OR_STRING, LIST_KEYS, LIST_TYPE
+from edgekube.api.schema_expressions import Rules
 from edgekube.api.schema_rules import UNCHECKED, validate
 
 Document = dict[str, Any]
@@ -140,7 +141,8 @@ def test_what_did_not_change_may_stay_wrong() -> None:
 
 def test_expressions_are_not_checked_on_a_broken_object() -> None:
     rule = {"type": "object", "required": ["a"], "x-kubernetes-validations": [{"rule": "true"}]}
-    assert broken(rule, {})[-1] == f"<nil>: Invalid value: null: {UNCHECKED}"
+    told = [str(error) for error in validate({}, rule, None, Rules(rule))]
+    assert told == ["a: Required value", f"<nil>: Invalid value: null: {UNCHECKED}"]
 
 
 @pytest.mark.parametrize(
