@@ -131,8 +131,6 @@ class Machine(Namespace):
 
     def line(self, *words: str) -> list[str]:
         """The command line for `words` on this machine; `edgekube` is the one under test."""
-        if words[:2] == ("edgekube", "bare-agent"):
-            words = (sys.executable, "-m", "tests.e2e.bare_agent", *words[2:])
         if words[0] == "edgekube":
             words = (sys.executable, "-m", *words)
         return self.enter(*words)
@@ -194,7 +192,10 @@ class Machine(Namespace):
 
     def until_ready(self, within_s: float = START_S) -> None:
         """Until this server answers /readyz."""
-        eventually(self.is_ready, within_s=within_s, why=f"/readyz of {self.host_name}; {self.tail()}")
+        try:
+            eventually(self.is_ready, within_s=within_s, why=f"/readyz of {self.host_name}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.tail()}") from None
 
     def is_ready(self) -> bool:
         self.assert_alive()
@@ -319,16 +320,23 @@ class Site:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(packed, target)
 
-    def start_bare_agent(self, machine: Machine, *flags: str) -> None:
-        """A node over the administrator's kubeconfig: no joining, no tunnel, no replica (see bare_agent.py)."""
+    def token(self, *flags: str) -> list[str]:
+        """The words of the line to paste on another machine."""
         assert self.server is not None
+        words = self.server.run("edgekube", "token", "create", *flags).split()
+        assert words[:2] == ["edgekube", "join"], words
+        return words
+
+    def join(self, machine: Machine, *flags: str, wait: bool = True) -> None:
+        """As a person would: token on the server, line pasted on the machine, agent started, node Ready."""
         self.bring_image(machine)
-        shutil.copy(self.server.kubeconfig, machine.kubeconfig)
-        machine.start(
-            "bare-agent", str(machine.kubeconfig), f"https://{self.server.address}:6443",
-            "--data-dir", str(machine.data), "--node-name", machine.host_name, "--resolv-conf", str(self.resolv_conf),
-            "--cluster-cidr", CLUSTER_CIDR, "--service-cidr", SERVICE_CIDR, *flags,
+        machine.run(
+            *self.token(), "--data-dir", str(machine.data), "--node-name", machine.host_name,
+            "--resolv-conf", str(self.resolv_conf), "--no-service", *flags,
         )  # fmt: skip
+        machine.start("agent", "--data-dir", str(machine.data))
+        if wait:
+            self.until_node(machine.host_name)
 
     def node_ready(self, name: str) -> bool:
         """Whether the server says so."""
@@ -339,11 +347,11 @@ class Site:
 
     def until_node(self, name: str, *, ready: bool = True, within_s: float = 90) -> None:
         """Until the node is Ready, or no longer."""
-        machine = self.machines.get(name)
-        eventually(
-            lambda: self.node_ready(name) == ready,
-            within_s=within_s, why=f"node {name} {'Ready' if ready else 'not Ready'}; {machine.tail() if machine else ''}",
-        )  # fmt: skip
+        words = f"node {name} {'Ready' if ready else 'not Ready'}"
+        try:
+            eventually(lambda: self.node_ready(name) == ready, within_s=within_s, every_s=0.3, why=words)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.machines[name].tail() if name in self.machines else ''}") from None
 
     # --- bad links ---
 
