@@ -1,5 +1,5 @@
-"""Rules of webhooks, and of the operations that webhooks and policies name. Expressions are compiled elsewhere; here only their
-frame is checked.
+"""Rules of webhooks, and of the operations that webhooks and policies name. Expressions of policies are compiled elsewhere; here only
+their frame is checked.
 
 Source: pkg/apis/admissionregistration/validation and k8s.io/apiserver pkg/util/webhook/validation.go.
 """
@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from edgekube.api import names, rules
 from edgekube.api.kind import FieldError
+from edgekube.kinds.admissionregistration import webhook_expressions
 from edgekube.kinds.admissionregistration.matching import (
     MatchCondition,
     NamedRuleWithOperations,
@@ -129,14 +130,16 @@ def client_rules(path: str, config: WebhookClientConfig) -> list[FieldError]:
     return [] if config.service is None else _service_rules(f"{path}.service", config.service)
 
 
-def condition_rules(path: str, conditions: list[MatchCondition]) -> list[FieldError]:
-    """Names of their own and something to evaluate (what it means is known when it is compiled)."""
+def condition_rules(path: str, conditions: list[MatchCondition], *, compiles: bool = False) -> list[FieldError]:
+    """Names of their own and something to evaluate, which `compiles` also reads as an expression of a webhook."""
     broken: list[FieldError] = []
     seen: set[str] = set()
     for at, condition in enumerate(conditions):
         here = f"{path}[{at}]"
         if not condition.expression.strip():
             broken.append(rules.required(f"{here}.expression"))
+        elif compiles and (why := webhook_expressions.broken(condition.expression)):
+            broken.append(rules.invalid(f"{here}.expression", condition.expression, why))
         if not condition.name:
             broken.append(rules.required(f"{here}.name"))
         else:
@@ -196,7 +199,7 @@ def webhook_rules(path: str, webhook: Webhook) -> list[FieldError]:
     broken += label_selector(f"{path}.objectSelector", webhook.object_selector)
     broken += _version_rules(f"{path}.admissionReviewVersions", webhook.admission_review_versions or [])
     broken += client_rules(f"{path}.clientConfig", webhook.client_config)
-    return broken + condition_rules(f"{path}.matchConditions", webhook.match_conditions)
+    return broken + condition_rules(f"{path}.matchConditions", webhook.match_conditions, compiles=True)
 
 
 def webhooks_rules(webhooks: Sequence[Webhook]) -> list[FieldError]:

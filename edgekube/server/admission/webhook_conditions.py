@@ -1,6 +1,6 @@
 """matchConditions of webhooks: CEL expressions that say whether a write is to be sent at all.
 
-Compiled when first asked and kept with the hook. Source: k8s.io/apiserver pkg/admission/plugin/webhook/matchconditions.
+Source: k8s.io/apiserver pkg/admission/plugin/webhook/matchconditions.
 """
 
 from __future__ import annotations
@@ -8,56 +8,85 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from edgekube.kinds.admissionregistration.webhook_expressions import compiled
 from edgekube.server import answers
-from edgekube.server.admission.interface import Review
+from edgekube.server.admission.interface import CONNECT, CREATE, DELETE, UPDATE, Review
 from edgekube.server.admission.webhook_calls import request_of
 from edgekube.server.admission.webhook_matching import Hook, Invocation
-from edgekube.server.context import Authorizer
+from edgekube.server.context import Attributes, Authorizer, User
 
-VARIABLES: dict[str, Any] = dict.fromkeys(("object", "oldObject", "request", "authorizer"))
+VERBS = {CREATE: "create", UPDATE: "update", DELETE: "delete", CONNECT: "connect"}
 
 
 def bindings(
     invoked: Invocation, review: Review, objects: tuple[Any, Any], authorizer: Authorizer
 ) -> Mapping[str, Any]:
     """What expressions may speak of."""
+    from edgekube.api.cel import authorizing
+
     request = request_of(invoked, review, "", objects)
     for name in ("object", "oldObject"):
         request.pop(name, None)
-    return {"object": objects[0], "oldObject": objects[1], "request": request, "authorizer": authorizer}
+    user = review.context.user
+
+    def ask(question: Any) -> tuple[bool, str]:
+        asker = user if question.account is None else _account(*question.account)
+        reason = authorizer.refuse(
+            Attributes(
+                user=asker,
+                verb=question.verb,
+                path=question.path,
+                group=question.group,
+                version="*",
+                resource=question.resource,
+                subresource=question.subresource,
+                namespace=question.namespace,
+                name=question.name,
+                field_selector=question.field_selector,
+                label_selector=question.label_selector,
+            )
+        )
+        return reason is None, reason or ""
+
+    kind = review.kind
+    about = authorizing.Question(
+        group=kind.group,
+        resource=kind.plural,
+        subresource=review.subresource,
+        namespace=review.namespace,
+        name=review.name,
+    )
+    return {
+        "object": objects[0],
+        "oldObject": objects[1],
+        "request": request,
+        "authorizer": authorizing.authorizer(ask),
+        "authorizer.requestResource": authorizing.resource_check(ask, about),
+    }
+
+
+def _account(namespace: str, name: str) -> User:
+    groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", "system:authenticated")
+    return User(f"system:serviceaccount:{namespace}:{name}", groups)
 
 
 def holds(hook: Hook, review: Review, bound: Mapping[str, Any]) -> bool:
     """Whether all conditions are true. Raises Forbidden where one cannot be evaluated (a webhook that ignores failures is
     then skipped instead)."""
-    from edgekube.api.cel import CelError
+    from edgekube.api.cel.errors import CelError
+    from edgekube.api.cel.program import CONDITIONS_BUDGET, Budget
 
+    budget = Budget(CONDITIONS_BUDGET)
     failures: list[str] = []
-    for program in _compiled(hook):
+    for condition in hook.webhook.match_conditions:
         try:
-            if isinstance(program, CelError):
-                raise program
-            if program.evaluate(bound) is not True:
+            if compiled(condition.expression).evaluate(bound, budget) is not True:
                 return False
         except CelError as problem:
-            failures.append(str(problem))
+            failures.append(f"expression '{condition.expression}' resulted in error: {problem}")
     if not failures:
         return True
     if hook.ignores_failures:
         return False
     text = failures[0] if len(failures) == 1 else f"[{', '.join(dict.fromkeys(failures))}]"
     raise answers.forbidden(review.kind, review.name, text)
-
-
-def _compiled(hook: Hook) -> list[Any]:
-    from edgekube.api.cel import CelError, compile_expression
-
-    if hook.conditions is None:
-        made: list[Any] = []
-        for condition in hook.webhook.match_conditions:
-            try:
-                made.append(compile_expression(condition.expression, VARIABLES, result=bool))
-            except CelError as problem:
-                made.append(problem)
-        hook.conditions = made
-    return list(hook.conditions)

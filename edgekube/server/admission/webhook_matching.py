@@ -6,7 +6,7 @@ Source: k8s.io/apiserver pkg/admission/plugin/webhook/{generic/webhook.go,predic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from edgekube import errors
@@ -59,7 +59,6 @@ class Hook:
     namespaces: LabelQuery
     objects: LabelQuery
     to: Destination
-    conditions: Any = field(default=None)  # compiled when first asked
 
     @property
     def name(self) -> str:

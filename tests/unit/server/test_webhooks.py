@@ -352,3 +352,24 @@ async def test_webhooks_behind_a_service(api: Api, authority: Authority) -> None
     assert empty[1].endswith(start + 'no endpoints available for service "hooks"')
     assert dialled == [("default", "p", peer.port)]  # the connection was kept for the second call
     assert [request.header("host") for request, _ in peer.heard] == ["hooks.default.svc:8443"] * 2
+
+
+async def test_conditions_say_whom_a_webhook_is_not_asked_about(api: Api, authority: Authority) -> None:
+    async with https_peer(authority, allow) as peer:
+        conditions = [
+            {"name": "data", "expression": "'x' in object.data"},
+            {"name": "user", "expression": "request.userInfo.username == 'admin' && request.operation == 'CREATE'"},
+            {"name": "may", "expression": "authorizer.group('').resource('pods').check('delete').allowed()"},
+        ]
+        await configure(api, "Validating", hook(peer, matchConditions=conditions))
+        await api.good("POST", MAPS, config_map("a"))
+        await api.good("POST", MAPS, config_map("b", data={}))
+        await api.good("PATCH", f"{MAPS}/a", {"data": {"x": "z"}}, MERGE)
+        assert [review["request"]["name"] for _, review in peer.heard] == ["a"]
+        bad = [{"name": "bad", "expression": "object.nothing.here == 1"}]
+        await configure(api, "Validating", hook(peer, matchConditions=bad), name="bad")
+        code, words = await api.refused("POST", MAPS, config_map("c"))
+    assert code == 403
+    assert words == (
+        "configmaps \"c\" is forbidden: expression 'object.nothing.here == 1' resulted in error: no such key: nothing"
+    )
