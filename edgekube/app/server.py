@@ -273,7 +273,8 @@ async def _api_server(
     figures = MetricsApi(api.registry, gates)
     if own:
         await figures.appear()
-    tunnels = Tunnels(gates, Leases(api.registry, clock).renew, own=own, connected=figures.appear)
+    renew = Leases(api.registry, clock).renew
+    tunnels = Tunnels(gates, renew, api.handle, own=own, connected=figures.appear)
     api.routes.taken_over[TUNNEL] = tunnels.handle
     await outward.equip(api, config, pki, gate, stack)
     return api, auth

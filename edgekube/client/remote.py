@@ -25,6 +25,8 @@ from edgekube.errors import ApiError, ConnectionFailed, UsageError
 if TYPE_CHECKING:
     import httpx
 
+    from edgekube.net.apilink import ApiLink
+
 T = TypeVar("T", bound=Object)
 
 CONNECT_S = 10.0
@@ -200,17 +202,25 @@ async def open_remote(
     manager: str = "",
     tls: ssl.SSLContext | None = None,
     refused: Callable[[], None] | None = None,
+    link: ApiLink | None = None,
 ) -> AsyncIterator[RemoteClient]:
     """A client for one server; leaving closes its connections. `tls` takes the place of what `access` says about certificates;
-    `refused` is called at each 401. Raises UsageError for unusable certificates."""
+    `refused` is called at each 401; `link` is a tunnel that requests go through while it stands. Raises UsageError for unusable
+    certificates."""
     import httpx
 
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=8)
     verify: ssl.SSLContext | bool = (tls or tls_context(access)) if access.server.startswith("https:") else False
     extensions = {"sni_hostname": access.server_name} if access.server_name else {}
+    direct = httpx.AsyncHTTPTransport(verify=verify, limits=limits, trust_env=False)
+    transport: httpx.AsyncBaseTransport = direct
+    if link is not None:
+        from edgekube.client.linktransport import LinkTransport
+
+        transport = LinkTransport(direct, link)
     async with httpx.AsyncClient(
-        base_url=access.server, verify=verify, timeout=timeout, limits=limits, trust_env=False
+        base_url=access.server, transport=transport, timeout=timeout, trust_env=False
     ) as http:
 
         async def name_server(request: httpx.Request) -> None:

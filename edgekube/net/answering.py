@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from edgekube.errors import ApiError, ConnectionFailed, ProtocolError
+from edgekube.net.apilink import ApiLink
 from edgekube.net.http2 import Http2Session, Http2Stream
 from edgekube.net.nodegate import LogOptions, NodeGate, RunOptions
 from edgekube.net.tasks import until
@@ -29,8 +30,9 @@ SIZES = 16  # of a terminal, kept for a command that does not look; past it they
 class Answering:
     """One connection's worth of answers."""
 
-    def __init__(self, gate: NodeGate, session: Http2Session) -> None:
-        self._gate, self._session = gate, session
+    def __init__(self, gate: NodeGate, session: Http2Session, link: ApiLink | None = None) -> None:
+        """`link` is where our own requests may begin, once the server offers that."""
+        self._gate, self._session, self._link = gate, session, link
         self._resizes: dict[int, trio.MemorySendChannel[tuple[int, int]]] = {}
 
     async def run(self) -> None:
@@ -62,14 +64,17 @@ class Answering:
         if path.startswith(words.RESIZE + "/"):
             await self._resize(stream, path.rpartition("/")[2])
             return
+        if path == words.API_LINK and self._link is not None:
+            await self._link.carry(stream)
+            return
+        if path not in (words.RUN, words.LOGS, words.DIAL, words.FETCH):
+            await _refuse(stream, ApiError(f"this agent does not know {path}", code=501, reason="NotImplemented"))
+            return
         ask, early = await _read_ask(stream)
         if path == words.RUN and sizes is not None:
             await self._run(stream, ask, early, sizes)
             return
-        answer = {words.LOGS: self._logs, words.DIAL: self._dial, words.FETCH: self._fetch}.get(path)
-        if answer is None:
-            await _refuse(stream, ApiError(f"this agent does not know {path}", code=501, reason="NotImplemented"))
-            return
+        answer = {words.LOGS: self._logs, words.DIAL: self._dial, words.FETCH: self._fetch}[path]
         await answer(stream, ask, early)
 
     # ---- logs and pages

@@ -20,8 +20,9 @@ import trio
 from edgekube.clock import Clock
 from edgekube.errors import ApiError, ConnectionFailed, ProtocolError, ServiceUnavailable
 from edgekube.net.answering import Answering
+from edgekube.net.apilink import ApiLink, serve_link
 from edgekube.net.connection import HandedOver
-from edgekube.net.exchange import Exchange
+from edgekube.net.exchange import Exchange, Handler, Request
 from edgekube.net.http2 import Http2Session, Http2Stream, http2_session
 from edgekube.net.nodegate import Channels, LogOptions, NodeGate, RunOptions
 from edgekube.net.tasks import beside
@@ -190,6 +191,20 @@ class TunnelGate:
             stream.give_up()
         return int(head[":status"]), head.get("content-type", ""), body
 
+    async def carry_api(self, handler: Handler, like: Request) -> None:
+        """Answer the agent's own requests inside the tunnel, as long as it stands. `like` is the request that opened it."""
+        try:
+            stream = await self._session.open(words.question(words.API_LINK))
+        except (ProtocolError, trio.BrokenResourceError):
+            return
+        try:
+            await self._answered(stream)
+            await serve_link(stream, handler, like)
+        except (ApiError, ConnectionFailed) as error:
+            log.debug("node %s asks over connections of its own: %s", self._node, error)
+        finally:
+            stream.give_up()
+
 
 class _Pieces(AsyncIterator[bytes]):
     """A stream's bytes as they come. No generator: whoever iterates may stop anywhere."""
@@ -245,7 +260,7 @@ async def _accept(
         raise ApiError(f"this server speaks {words.PROTOCOL}", code=426, reason="UpgradeRequired", details=False)
     least, most = HEARTBEAT_BOUNDS_S
     asked = request.header(words.HEARTBEAT_HEADER)
-    heartbeat_s = words.heartbeat_seconds(asked, default=HEARTBEAT_S, least=least, most=most)
+    heartbeat_s = words.bounded_seconds(asked, default=HEARTBEAT_S, least=least, most=most)
     transport = await exchange.upgrade([("Connection", "Upgrade"), ("Upgrade", words.PROTOCOL)])
     async with serve_gate(transport, node, heartbeat_s=heartbeat_s, pinged=pinged) as served:
         yield served
@@ -272,6 +287,7 @@ class TunnelState:
         self.connected = False
         self.trouble = "not connected yet"  # "" while connected
         self.alive_at = float("-inf")  # when the server last answered a heartbeat (trio's time)
+        self.api = ApiLink()  # for `client.remote.open_remote`: requests through the tunnel
         self._turned = trio.Event()
 
     def turn(self, *, connected: bool, trouble: str = "") -> None:
@@ -324,7 +340,7 @@ async def _one_tunnel(gate: NodeGate, end: ServerEnd, state: TunnelState) -> Non
             state.turn(connected=True)
             log.info("the tunnel to %s:%d stands", end.host, end.port)
             async with beside(lambda: _beat(session, state)):
-                await Answering(gate, session).run()
+                await Answering(gate, session, state.api).run()
             if session.trouble:
                 raise ConnectionFailed(session.trouble)
     finally:

@@ -75,6 +75,7 @@ class ListOptions:
     bookmarks: bool = False
     initial_events: bool | None = None
     timeout_s: float | None = None
+    bookmark_every_s: float = 60.0  # our own agents, whose line shows in other ways that it lives, ask for fewer
 
     @property
     def everything(self) -> bool:

@@ -29,8 +29,10 @@ from edgekube.server.registry import Patch, Registry
 from edgekube.server.stored import Stored
 from edgekube.server.watching import WatchEvent
 from edgekube.server.writing import Target, Written
+from edgekube.wire.tunnel import bounded_seconds
 
 ANY_SCALE = "*/scale"  # of custom resources
+BOOKMARKS = "edgekube-bookmark-seconds"  # a request header of our agents
 BODY_MAX_BYTES = 3 * 1024 * 1024
 MANAGER_FROM_AGENT_LETTERS = 128
 DELETE_SCHEME = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27"
@@ -247,6 +249,8 @@ class Resources:
         request = exchange.request
         form = self.form(kind, request, watching=True)
         chosen = options.list_options(kind, request.query, watch=True)
+        if rarely := request.header(BOOKMARKS):
+            chosen = dataclasses.replace(chosen, bookmark_every_s=bounded_seconds(rarely, default=60, least=10, most=3600))
         if asked.name:
             fields = options.fields(kind, f"metadata.name={asked.name}")
             chosen = dataclasses.replace(chosen, fields=fields)

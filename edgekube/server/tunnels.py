@@ -19,7 +19,7 @@ from edgekube.clock import Clock
 from edgekube.kinds.coordination import lease as lease_kind
 from edgekube.kinds.coordination.lease import Lease, LeaseSpec
 from edgekube.kinds.core import node as node_kind
-from edgekube.net.exchange import Exchange
+from edgekube.net.exchange import Exchange, Handler
 from edgekube.net.nodegate import NodeGate
 from edgekube.net.tasks import beside, until
 from edgekube.net.tunnel import accept_tunnel
@@ -45,11 +45,18 @@ class Tunnels:
     """The tunnels that stand. `gates` is shared with whoever reaches into nodes."""
 
     def __init__(
-        self, gates: dict[str, NodeGate], renew: Renew, *, own: str = "", connected: Callable[[], Awaitable[None]]
+        self,
+        gates: dict[str, NodeGate],
+        renew: Renew,
+        handler: Handler,
+        *,
+        own: str = "",
+        connected: Callable[[], Awaitable[None]],
     ) -> None:
-        """`own` is the server's own node, which needs no tunnel and shares its name with nobody. `connected` is called at each new
-        tunnel."""
-        self._gates, self._renew, self._own, self._connected = gates, renew, own, connected
+        """`handler` answers what agents ask inside their tunnels. `own` is the server's own node, which needs no tunnel and shares
+        its name with nobody. `connected` is called at each new tunnel."""
+        self._gates, self._renew, self._handler = gates, renew, handler
+        self._own, self._connected = own, connected
         self._scopes: dict[str, trio.CancelScope] = {}
 
     def __len__(self) -> int:
@@ -75,7 +82,8 @@ class Tunnels:
                 log.info("node %s is connected", node)
                 try:
                     await self._connected()
-                    async with beside(beats.run), until(gone):
+                    async with beside(beats.run) as nursery, until(gone):
+                        nursery.start_soon(gate.carry_api, self._handler, exchange.request)
                         await trio.sleep_forever()
                 finally:
                     if self._scopes.get(node) is scope:

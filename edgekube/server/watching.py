@@ -23,7 +23,6 @@ from edgekube.server.options import ListOptions, revision
 from edgekube.server.stored import ready, revision_of, to_wire, with_revision
 from edgekube.store.interface import Change, ChangeType, Compacted, FutureRevision, Store, Watch
 
-BOOKMARK_EVERY_S = 60.0
 BOOKMARK_BEFORE_END_S = 2.0
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
 ENCODED_EVENTS = 512  # frames kept for the other watchers of the same change
@@ -94,7 +93,7 @@ class _Events(AsyncIterator[WatchEvent]):
         if not self._options.bookmarks:
             return float("inf")
         before_end = self._end - BOOKMARK_BEFORE_END_S
-        return min(now + BOOKMARK_EVERY_S, before_end) if now < before_end else float("inf")
+        return min(now + self._options.bookmark_every_s, before_end) if now < before_end else float("inf")
 
     async def __anext__(self) -> WatchEvent:
         if self._first:

@@ -8,6 +8,7 @@ The tunnel is HTTP/2 (`wire.http2`) with the server asking. Each question is one
     /resize/ID     4 bytes per size (of the /run with ID)    none
     /dial          ask, then the connection's bytes          the connection's bytes
     /fetch         ask                                       the page
+    /api           HTTP/2 from the agent, both ways: its own requests (`net.apilink`)
 
 An ask is JSON behind its length. A failure before any answer is a head with `edgekube-failure` and a JSON body. Nothing here knows
 what a pod is. The names are ours; there is no upstream for this.
@@ -27,7 +28,7 @@ PROTOCOL = "edgekube-tunnel/1"
 HEARTBEAT_HEADER = "edgekube-heartbeat-seconds"
 FAILURE_HEADER = "edgekube-failure"
 
-LOGS, RUN, RESIZE, DIAL, FETCH = "/logs", "/run", "/resize", "/dial", "/fetch"
+LOGS, RUN, RESIZE, DIAL, FETCH, API_LINK = "/logs", "/run", "/resize", "/dial", "/fetch", "/api"
 API, SYSTEM, LOST = "api", "system", "lost"  # kinds of failure: an ApiError, an OSError, a ConnectionFailed
 
 MAX_ASK_BYTES = 3 * 1024 * 1024  # as large as a request to the API may be
@@ -209,8 +210,8 @@ class SizeReader:
         return [(width, height) for width, height in found]
 
 
-def heartbeat_seconds(text: str, *, default: float, least: float, most: float) -> float:
-    """The agent's heartbeat from its header, within bounds."""
+def bounded_seconds(text: str, *, default: float, least: float, most: float) -> float:
+    """A number of seconds from a header, within bounds."""
     try:
         value = float(text)
     except ValueError:

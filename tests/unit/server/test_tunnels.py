@@ -13,6 +13,7 @@ from edgekube import errors
 from edgekube.clock import SeededClock
 from edgekube.kinds.coordination import lease as lease_kind
 from edgekube.kinds.core import node as node_kind
+from edgekube.net.exchange import Handler
 from edgekube.net.listener import serving
 from edgekube.net.nodegate import NodeGate
 from edgekube.net.tunnel import ServerEnd, TunnelState, connect, keep_tunnel
@@ -34,11 +35,11 @@ async def until(condition: Any) -> None:
 class Site:
     """A server that takes tunnels, and agents' ends."""
 
-    def __init__(self, doorman: Doorman) -> None:
+    def __init__(self, doorman: Doorman, handler: Handler) -> None:
         self.doorman = doorman
         self.gates: dict[str, NodeGate] = {}
         self.renewed: list[str] = []
-        self.tunnels = Tunnels(self.gates, self.renew, own="gateway", connected=trio.lowlevel.checkpoint)
+        self.tunnels = Tunnels(self.gates, self.renew, handler, own="gateway", connected=trio.lowlevel.checkpoint)
         self.port = 0
         self.nursery: trio.Nursery
 
@@ -56,7 +57,7 @@ class Site:
 async def site(user: User = NODE) -> AsyncIterator[Site]:
     api = Api()
     api.doorman.user = user
-    made = Site(api.doorman)
+    made = Site(api.doorman, api.server.handle)
     api.server.routes.taken_over[PATH] = made.tunnels.handle
     async with (
         trio.open_nursery() as made.nursery,

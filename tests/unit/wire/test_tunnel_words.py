@@ -73,4 +73,4 @@ def test_sizes_are_bounded_and_read_in_pieces() -> None:
 
 @pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("", 10), ("x", 10), ("nan", 10), ("0", 1), ("1e9", 300)])
 def test_a_heartbeat_is_kept_within_bounds(text: str, seconds: float) -> None:
-    assert words.heartbeat_seconds(text, default=10, least=1, most=300) == seconds
+    assert words.bounded_seconds(text, default=10, least=1, most=300) == seconds
