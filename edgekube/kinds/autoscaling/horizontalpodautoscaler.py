@@ -421,6 +421,12 @@ def autoscaler_rules(autoscaler: HorizontalPodAutoscaler) -> list[FieldError]:
     return broken
 
 
+def status_rules(new: HorizontalPodAutoscaler, _old: HorizontalPodAutoscaler) -> list[FieldError]:
+    """Counts are what they say."""
+    broken = rules.not_negative("status.currentReplicas", new.status.current_replicas)
+    return broken + rules.not_negative("status.desiredReplicas", new.status.desired_replicas)
+
+
 KIND = Kind(
     type=HorizontalPodAutoscaler,
     group="autoscaling",
@@ -435,4 +441,5 @@ KIND = Kind(
     generation=False,
     columns=columns_with(targets),
     rules=autoscaler_rules,
+    status_rules=status_rules,
 )

@@ -25,6 +25,9 @@ class Lease(Object):
 POSITIVE = "must be greater than 0"
 
 
+STRATEGIES = ("OldestEmulationVersion",)
+
+
 def lease_rules(lease: Lease) -> list[FieldError]:
     """Durations and counts are what they say."""
     spec = lease.spec
@@ -33,8 +36,10 @@ def lease_rules(lease: Lease) -> list[FieldError]:
         broken.append(rules.invalid("spec.leaseDurationSeconds", spec.lease_duration_seconds, POSITIVE))
     if spec.lease_transitions is not None:
         broken += rules.not_negative("spec.leaseTransitions", spec.lease_transitions)
-    if spec.strategy is not None:
-        broken += rules.each("spec.strategy", spec.strategy, names.qualified_name(spec.strategy))
+    if spec.strategy is not None and "/" in spec.strategy:
+        broken += rules.each("spec.strategy.strategy", spec.strategy, names.qualified_name(spec.strategy))
+    elif spec.strategy is not None and spec.strategy not in STRATEGIES:
+        broken.append(rules.not_supported("spec.strategy.strategy", spec.strategy, STRATEGIES))
     if spec.preferred_holder and not spec.strategy:
         broken.append(rules.forbidden("spec.preferredHolder", "may only be specified if `strategy` is defined"))
     return broken

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil, log2
 from typing import Annotated
 
 from edgekube.api import rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Int32, Object, Struct, Time, list_map, null, zero
 from edgekube.kinds.columns import AGE, NAME, NONE, described
+from edgekube.kinds.flowcontrol.flowschema import condition_rules
 
 
 class ExemptPriorityLevelConfiguration(Struct):
@@ -92,18 +94,23 @@ def _of_queues(member: str) -> Callable[[PriorityLevelConfiguration, str], int |
 
 
 TYPES = ("Exempt", "Limited")
+QUEUES_MOST, HASH_BITS = 10_000_000, 60
+#: Every server has this level as it is; who may change the shares of "exempt" may do so.
+CATCH_ALL_SPEC = PriorityLevelConfigurationSpec(
+    type="Limited",
+    limited=LimitedPriorityLevelConfiguration(
+        nominal_concurrency_shares=5, lendable_percent=0, limit_response=LimitResponse(type="Reject")
+    ),
+)
 RESPONSES = ("Queue", "Reject")
 
 
 def _limited_rules(limited: LimitedPriorityLevelConfiguration) -> list[FieldError]:
     path = "spec.limited"
-    broken: list[FieldError] = []
-    if limited.nominal_concurrency_shares is not None and limited.nominal_concurrency_shares < 0:
-        words = "must be a non-negative integer"
-        broken.append(rules.invalid(f"{path}.nominalConcurrencyShares", limited.nominal_concurrency_shares, words))
-    if limited.lendable_percent is not None and not 0 <= limited.lendable_percent <= 100:
-        words = "must be between 0 and 100, inclusive"
-        broken.append(rules.invalid(f"{path}.lendablePercent", limited.lendable_percent, words))
+    broken = _share_rules(path, limited.nominal_concurrency_shares, limited.lendable_percent)
+    if limited.borrowing_limit_percent is not None and limited.borrowing_limit_percent < 0:
+        words = "if specified, must be a non-negative integer"
+        broken.append(rules.invalid(f"{path}.borrowingLimitPercent", limited.borrowing_limit_percent, words))
     response = limited.limit_response
     at = f"{path}.limitResponse"
     broken += rules.one_of(f"{at}.type", response.type, RESPONSES, empty="unsupported")
@@ -117,20 +124,50 @@ def _limited_rules(limited: LimitedPriorityLevelConfiguration) -> list[FieldErro
         for member, value in (("queueLengthLimit", queuing.queue_length_limit), ("queues", queuing.queues)):
             if value <= 0:
                 broken.append(rules.invalid(f"{at}.queuing.{member}", value, "must be positive"))
+        if queuing.queues > QUEUES_MOST:
+            words = f"must not be greater than {QUEUES_MOST}"
+            broken.append(rules.invalid(f"{at}.queuing.queues", queuing.queues, words))
         if queuing.hand_size <= 0:
             broken.append(rules.invalid(f"{at}.queuing.handSize", queuing.hand_size, "must be positive"))
         elif queuing.hand_size > queuing.queues:
             words = f"should not be greater than queues ({queuing.queues})"
             broken.append(rules.invalid(f"{at}.queuing.handSize", queuing.hand_size, words))
+        elif _entropy_bits(queuing.queues, queuing.hand_size) > HASH_BITS:
+            words = (
+                f"required entropy bits of deckSize {queuing.queues} and handSize {queuing.hand_size}"
+                f" should not be greater than {HASH_BITS}"
+            )
+            broken.append(rules.invalid(f"{at}.queuing.handSize", queuing.hand_size, words))
+    return broken
+
+
+def _entropy_bits(deck: int, hand: int) -> int:
+    """How many bits of a hash dealing a hand from a deck takes. Source: apiserver pkg/util/shufflesharding."""
+    return ceil(log2(deck) * hand)
+
+
+def _share_rules(path: str, shares: int | None, percent: int | None) -> list[FieldError]:
+    broken: list[FieldError] = []
+    if shares is not None and shares < 0:
+        broken.append(rules.invalid(f"{path}.nominalConcurrencyShares", shares, "must be a non-negative integer"))
+    if percent is not None and not 0 <= percent <= 100:
+        broken.append(rules.invalid(f"{path}.lendablePercent", percent, "must be between 0 and 100, inclusive"))
     return broken
 
 
 def level_rules(level: PriorityLevelConfiguration) -> list[FieldError]:
     """Limited or exempt, each with its own members."""
-    spec = level.spec
-    broken = rules.one_of("spec.type", spec.type, TYPES, empty="unsupported")
-    if spec.type == "Exempt" and spec.limited is not None:
-        broken.append(rules.forbidden("spec.limited", "must be nil if the type is not Limited"))
+    spec, name = level.spec, level.metadata.name
+    broken: list[FieldError] = []
+    if (name == "exempt") is not (spec.type == "Exempt"):
+        broken.append(rules.invalid("spec.type", spec.type, "type must be 'Exempt' if and only if name is 'exempt'"))
+    broken += rules.one_of("spec.type", spec.type, TYPES, empty="unsupported")
+    if spec.type == "Exempt":
+        if spec.limited is not None:
+            broken.append(rules.forbidden("spec.limited", "must be nil if the type is not Limited"))
+        if spec.exempt is not None:
+            exempt = spec.exempt
+            broken += _share_rules("spec.exempt", exempt.nominal_concurrency_shares, exempt.lendable_percent)
     if spec.type == "Limited":
         if spec.exempt is not None:
             broken.append(rules.forbidden("spec.exempt", "must be nil if the type is Limited"))
@@ -138,7 +175,14 @@ def level_rules(level: PriorityLevelConfiguration) -> list[FieldError]:
             broken.append(rules.required("spec.limited", "must not be empty when type is Limited"))
         else:
             broken += _limited_rules(spec.limited)
-    return broken
+    if name == "catch-all" and spec != CATCH_ALL_SPEC:
+        broken.append(rules.invalid("spec", spec, "spec of 'catch-all' must equal the fixed value"))
+    return broken + condition_rules(level.status.conditions)
+
+
+def status_rules(new: PriorityLevelConfiguration, _old: PriorityLevelConfiguration) -> list[FieldError]:
+    """See `condition_rules`."""
+    return condition_rules(new.status.conditions)
 
 
 KIND = Kind(
@@ -162,4 +206,5 @@ KIND = Kind(
         AGE,
     ),
     rules=level_rules,
+    status_rules=status_rules,
 )

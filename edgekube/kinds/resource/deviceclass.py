@@ -8,6 +8,7 @@ from edgekube.api import names, rules
 from edgekube.api.kind import FieldError, Kind, Scope
 from edgekube.api.meta import Object, Struct, list_atomic, zero
 from edgekube.kinds.columns import AGE, NAME, described
+from edgekube.kinds.core.resource_rules import is_extended
 
 
 class OpaqueDeviceConfiguration(Struct):
@@ -38,7 +39,7 @@ class DeviceClass(Object):
 
 
 SELECTORS_MAX, CONFIGS_MAX = 32, 32
-DRIVER_NAME_MAX = 63
+DRIVER_NAME_MAX, EXPRESSION_MAX_BYTES = 63, 10 * 1024
 
 
 def driver_name(path: str, value: str) -> list[FieldError]:
@@ -59,6 +60,8 @@ def selector_rules(path: str, selectors: list[DeviceSelector]) -> list[FieldErro
             broken.append(rules.required(f"{path}[{at}].cel"))
         elif not selector.cel.expression.strip():
             broken.append(rules.required(f"{path}[{at}].cel.expression"))
+        elif len(selector.cel.expression.encode()) > EXPRESSION_MAX_BYTES:
+            broken.append(rules.too_long(f"{path}[{at}].cel.expression", EXPRESSION_MAX_BYTES))
     return broken
 
 
@@ -78,6 +81,9 @@ def class_rules(device_class: DeviceClass) -> list[FieldError]:
         return [*broken, rules.too_many("spec.config", len(spec.config), CONFIGS_MAX)]
     for at, config in enumerate(spec.config):
         broken += opaque_rules(f"spec.config[{at}]", config.opaque)
+    extended = spec.extended_resource_name
+    if extended is not None and not is_extended(extended):
+        broken.append(rules.invalid("spec.extendedResourceName", extended, "must be a valid extended resource name"))
     return broken
 
 

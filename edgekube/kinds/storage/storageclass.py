@@ -80,6 +80,35 @@ def class_rules(storage_class: StorageClass) -> list[FieldError]:
     if storage_class.reclaim_policy:
         broken += rules.one_of("reclaimPolicy", storage_class.reclaim_policy, RECLAIM_POLICIES)
     broken += rules.one_of("volumeBindingMode", storage_class.volume_binding_mode or "", BINDING_MODES)
+    return broken + _topology_rules(storage_class.allowed_topologies)
+
+
+def _topology_rules(terms: list[TopologySelectorTerm]) -> list[FieldError]:
+    """Each term restricts something, no key twice within it, and none says what another says."""
+    broken: list[FieldError] = []
+    seen: list[dict[str, frozenset[str]]] = []
+    for at, term in enumerate(terms):
+        path = f"allowedTopologies[{at}]"
+        if not term.match_label_expressions:
+            broken.append(rules.required(path, "must specify at least one matchLabelExpressions"))
+        wanted: dict[str, frozenset[str]] = {}
+        for position, one in enumerate(term.match_label_expressions):
+            here = f"{path}.matchLabelExpressions[{position}]"
+            if one.key in wanted:
+                broken.append(rules.duplicate(f"{here}.key", one.key))
+            if not one.values:
+                broken.append(rules.required(f"{here}.values"))
+            given = one.values or []
+            broken += [
+                rules.duplicate(f"{here}.values[{index}]", value)
+                for index, value in enumerate(given)
+                if value in given[:index]
+            ]
+            broken += rules.each(f"{here}.key", one.key, names.label_key(one.key))
+            wanted[one.key] = frozenset(given)
+        if wanted in seen:
+            broken.append(rules.duplicate(f"{path}.matchLabelExpressions", ""))
+        seen.append(wanted)
     return broken
 
 
