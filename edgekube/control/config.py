@@ -18,6 +18,11 @@ class Config:
     api_addresses: tuple[str, ...] = ()  # endpoints of the `kubernetes` service; empty: leave them alone
     api_port: int = 6443
     node_grace_s: float = 50.0  # without a Lease renewal a node is Unknown
+    node_startup_grace_s: float = 60.0  # for a node that has never said anything
+    eviction_rate: float = 0.1  # nodes a second that are given up, in a zone that is well
+    secondary_eviction_rate: float = 0.01  # in a zone that is not, of a large cluster; a small one gives up none then
+    large_cluster_nodes: int = 50
+    unhealthy_zone_share: float = 0.55
     terminated_pods_kept: int = 12500
     scheduler: bool = True
     own_node: str = ""  # the server's own machine: nobody else may join under its name

@@ -1,6 +1,7 @@
 """Node health: a node that gives no sign of life becomes Unknown, and its condition shows as taints.
 
-Signs of life are counted on our own steady clock from when they are seen, so a node's wrong clock does not matter.
+Signs of life are counted on our own steady clock from when they are seen, so a node's wrong clock does not matter. How many nodes
+are given up (NoExecute) and how fast depends on how many are silent at once: see `control.zones`.
 Source: k8s.io/kubernetes pkg/controller/nodelifecycle/node_lifecycle_controller.go.
 """
 
@@ -14,8 +15,8 @@ from typing import Any
 import msgspec
 import trio
 
-from edgekube.api.meta import format_time
-from edgekube.control import owners, pods
+from edgekube.api.meta import format_time, parse_time
+from edgekube.control import owners, pods, zones
 from edgekube.control.config import Config
 from edgekube.kinds.coordination import lease as lease_kind
 from edgekube.kinds.coordination.lease import Lease
@@ -28,7 +29,6 @@ from edgekube.reconcile.plan import Action, Note, Patch, Plan, Tell, Update, abo
 
 KIND = node_kind.KIND
 LEASES = "kube-node-lease"
-STARTUP_GRACE_S = 60.0  # for a node that has never said anything
 PERIOD_S = 5.0
 NOT_READY, UNREACHABLE = "node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"
 BY_CONDITION = {
@@ -47,13 +47,14 @@ REPORTED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A node, how long it has been silent, its pods that count as ready, and whether any node at all is well."""
+    """A node, how long it has been silent, its pods that count as ready, and whether it may be given up."""
 
     node: Node
     silent_s: float
     ready_pods: Sequence[Pod]
-    some_node_is_ready: bool
+    may_be_given_up: bool
     grace_s: float
+    startup_grace_s: float
     now: datetime
 
 
@@ -67,7 +68,7 @@ def reconcile(seen: Seen) -> Plan:
     node = seen.node
     actions: list[Action] = []
     ready = condition(node, "Ready")
-    grace = seen.grace_s if ready is not None and ready.last_heartbeat_time else STARTUP_GRACE_S
+    grace = seen.grace_s if ready is not None and ready.last_heartbeat_time else seen.startup_grace_s
     if seen.silent_s > grace:
         conditions = _unknown(node, seen.now)
         if conditions != node.status.conditions:
@@ -76,13 +77,15 @@ def reconcile(seen: Seen) -> Plan:
             actions.append(Update(kind=KIND, item=node, subresource="status"))
             return Plan(actions, look_again_s=0.1)  # the taints follow, once this is seen
     now_ready = condition(node, "Ready")
-    taints = wanted_taints(node, evict=seen.some_node_is_ready, now=seen.now)
+    taints = wanted_taints(node, evict=seen.may_be_given_up, now=seen.now)
     if taints != node.spec.taints:
         actions.append(_write_taints(node, taints))
-    if now_ready is not None and now_ready.status != "True" and seen.ready_pods:
+    if now_ready is not None and now_ready.status != "True":
+        stale = [pod for pod in seen.ready_pods if _ready_since_before(pod, now_ready)]
         name = node.metadata.name
         note = Note(about(KIND, node), "Normal", "NodeNotReady", f"Node {name} status is now: NodeNotReady")
-        actions += [Tell(note), *(action for pod in seen.ready_pods for action in _unready(pod, seen.now))]
+        actions += [Tell(note)] if stale else []
+        actions += [action for pod in stale for action in _unready(pod, seen.now)]
     return Plan(actions, look_again_s=PERIOD_S)
 
 
@@ -146,6 +149,14 @@ def _write_taints(node: Node, taints: Sequence[Taint]) -> Patch:
     return Patch(kind=KIND, namespace="", name=node.metadata.name, patch=patch)
 
 
+def _ready_since_before(pod: Pod, ready: NodeCondition) -> bool:
+    """Whether a pod turned ready before its node stopped to be: one that did later was said so by a node that is there."""
+    own = next((one for one in pod.status.conditions if one.type == "Ready"), None)
+    if own is None or own.last_transition_time is None or ready.last_transition_time is None:
+        return True
+    return parse_time(own.last_transition_time) <= parse_time(ready.last_transition_time)
+
+
 def _unready(pod: Pod, now: datetime) -> list[Action]:
     made = {"type": "Ready", "status": "False", "lastTransitionTime": format_time(now)}
     patch = Patch(
@@ -196,7 +207,19 @@ def of_node(_: Caches, item: Node, __: Node | None = None) -> Iterable[Key]:
 
 def controller(config: Config) -> Controller[Seen]:
     """The loop."""
-    signs = Signs()
+    signs, pace = Signs(), zones.Pace()
+
+    def may_be_given_up(caches: Caches, node: Node) -> bool:
+        """Whether a node that is not ready gets (or keeps) its NoExecute taints."""
+        ready = condition(node, "Ready")
+        if ready is None or ready.status == "True":
+            return False
+        zone = zones.zone_of(node)
+        rate = zones.rate_in(zone, caches.of(KIND).list(), config)
+        if not rate:  # taken back too: those that fell silent first were given up before it was clear how many would
+            return False
+        has = any(taint.effect == "NoExecute" and _is_ours(taint) for taint in node.spec.taints)
+        return has or pace.allows(zone, rate, trio.current_time())
 
     def observe(caches: Caches, key: Key, now: datetime) -> Seen | None:
         node = caches.of(KIND).get("", key.name)
@@ -205,9 +228,9 @@ def controller(config: Config) -> Controller[Seen]:
             return None
         lease = caches.of(lease_kind.KIND).get(LEASES, key.name)
         ready = [pod for pod in caches.of(pod_kind.KIND).by("node", key.name) if pods.is_ready(pod)]
-        others = (condition(item, "Ready") for item in caches.of(KIND).list())
-        well = any(found is not None and found.status == "True" for found in others)
-        return Seen(node, signs.silent_s(node, lease), ready, well, config.node_grace_s, now)
+        silent_s = signs.silent_s(node, lease)
+        lost = may_be_given_up(caches, node)
+        return Seen(node, silent_s, ready, lost, config.node_grace_s, config.node_startup_grace_s, now)
 
     return Controller(
         name="node-controller",

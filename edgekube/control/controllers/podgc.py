@@ -1,5 +1,8 @@
 """Pods nobody will clean up otherwise: on nodes that are gone, deleted before they were placed, or finished long ago.
 
+A pod that is to end on a node that cannot be heard stays Terminating (it may still run there) until the node is back, is deleted, or
+somebody who knows says that it is off, with the taint node.kubernetes.io/out-of-service.
+
 Source: k8s.io/kubernetes pkg/controller/podgc/gc_controller.go.
 """
 
@@ -25,14 +28,16 @@ KIND = pod_kind.KIND
 PERIOD_S = 20.0
 QUARANTINE_S = 40.0  # a node may be deleted and come back; its pods wait this long
 ALL = Key("", "all")
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All pods, and how long each missing node has been missing."""
+    """All pods, how long each missing node has been missing, and which nodes are out of service."""
 
     pods: Sequence[Pod]
     missing_s: Mapping[str, float]
+    out_of_service: frozenset[str]
     kept: int
     now: datetime
 
@@ -47,6 +52,8 @@ def reconcile(seen: Seen) -> Plan:
             if missing >= QUARANTINE_S:
                 actions += _end(pod, seen.now, "DeletionByPodGC", "PodGC: node no longer exists")
             waiting = True
+        elif pod.spec.node_name in seen.out_of_service and pod.metadata.deletion_timestamp is not None:
+            actions += _fail(pod)
         elif not pod.spec.node_name and pod.metadata.deletion_timestamp is not None and not pod.metadata.finalizers:
             actions.append(_delete(pod))
     finished = [pod for pod in seen.pods if pods.is_terminal(pod) and pod.metadata.deletion_timestamp is None]
@@ -60,6 +67,16 @@ def reconcile(seen: Seen) -> Plan:
 def _delete(pod: Pod) -> Delete:
     metadata = pod.metadata
     return Delete(kind=KIND, namespace=metadata.namespace, name=metadata.name, uid=metadata.uid, grace_s=0)
+
+
+def _fail(pod: Pod) -> list[Action]:
+    """Without a word from its node a pod cannot be said to have succeeded."""
+    if pods.is_terminal(pod):
+        return [_delete(pod)]
+    patch = {"metadata": {"uid": pod.metadata.uid}, "status": {"phase": "Failed"}}
+    namespace, name = pod.metadata.namespace, pod.metadata.name
+    mark = Patch(kind=KIND, namespace=namespace, name=name, patch=patch, subresource="status")
+    return [mark, _delete(pod)]
 
 
 def _end(pod: Pod, now: datetime, reason: str, message: str) -> list[Action]:
@@ -82,6 +99,12 @@ def _end(pod: Pod, now: datetime, reason: str, message: str) -> list[Action]:
         subresource="status",
     )
     return [mark, _delete(pod)]
+
+
+def is_out_of_service(node: Node) -> bool:
+    """Whether somebody said that the node is off, and nothing contradicts."""
+    marked = any(taint.key == OUT_OF_SERVICE for taint in node.spec.taints)
+    return marked and not any(one.type == "Ready" and one.status == "True" for one in node.status.conditions)
 
 
 def of_pod(caches: Caches, pod: Pod, _: Pod | None = None) -> Iterable[Key]:
@@ -110,7 +133,8 @@ def controller(config: Config) -> Controller[Seen]:
         for name in missing:
             since.setdefault(name, trio.current_time())
         waits = {name: trio.current_time() - begun for name, begun in since.items()}
-        return Seen(everything, waits, config.terminated_pods_kept, now)
+        out = frozenset(item.metadata.name for item in caches.of(node_kind.KIND).list() if is_out_of_service(item))
+        return Seen(everything, waits, out, config.terminated_pods_kept, now)
 
     return Controller(
         name="pod-garbage-collector",

@@ -1,5 +1,7 @@
 """NoExecute taints: pods that do not tolerate them leave, at once or after the time they tolerate.
 
+A pod labelled `edgekube.io/autonomy=true`, or on a node labelled so, stays where it is however long its node cannot be heard:
+it runs on there, and nobody needs a second one elsewhere. It leaves for every other taint.
 Source: k8s.io/kubernetes pkg/controller/tainteviction/taint_eviction.go.
 """
 
@@ -19,6 +21,9 @@ from edgekube.kinds.core.node import Node, Taint
 from edgekube.kinds.core.pod import Pod
 from edgekube.reconcile.drive import Caches, Controller, Key, Watch
 from edgekube.reconcile.plan import NOTHING, Delete, Note, Patch, Plan, Tell, about
+
+AUTONOMY = "edgekube.io/autonomy"
+AWAY = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +88,31 @@ def observe(caches: Caches, key: Key, now: datetime) -> Seen | None:
     if pod is None or not pod.spec.node_name or pod.metadata.deletion_timestamp is not None or pods.is_terminal(pod):
         return None
     node = caches.of(node_kind.KIND).get("", pod.spec.node_name)
-    taints = [taint for taint in node.spec.taints if taint.effect == "NoExecute"] if node is not None else []
+    if node is None:
+        return None
+    taints = [taint for taint in node.spec.taints if taint.effect == "NoExecute"]
+    if is_autonomous(pod) or is_autonomous(node):
+        taints = [taint for taint in taints if taint.key not in AWAY]
     return Seen(pod, taints, now) if taints else None
 
 
+def is_autonomous(item: Pod | Node) -> bool:
+    """Whether somebody asked for pods to stay with a node that is away."""
+    return item.metadata.labels.get(AUTONOMY) == "true"
+
+
 def of_node(caches: Caches, node: Node, previous: Node | None = None) -> Iterable[Key]:
-    """A change of taints touches all pods of the node."""
-    if previous is None or previous.spec.taints != node.spec.taints:
+    """A change of taints touches all pods of the node, and one of its autonomy."""
+    if previous is None or previous.spec.taints != node.spec.taints or is_autonomous(previous) != is_autonomous(node):
         for pod in caches.of(pod_kind.KIND).by("node", node.metadata.name):
             yield Key(pod.metadata.namespace, pod.metadata.name)
 
 
 def of_pod(_: Caches, pod: Pod, previous: Pod | None = None) -> Iterable[Key]:
     """A pod that was placed, or tolerates something else now."""
-    if pod.spec.node_name and (previous is None or previous.spec != pod.spec):
+    if pod.spec.node_name and (
+        previous is None or previous.spec != pod.spec or is_autonomous(previous) != is_autonomous(pod)
+    ):
         yield Key(pod.metadata.namespace, pod.metadata.name)
 
 
