@@ -75,6 +75,10 @@ class Running(Protocol):
     def address(self) -> str: ...
     @property
     def gates(self) -> dict[str, NodeGate]: ...
+    @property
+    def report_s(self) -> float:
+        """How often an unchanged status is written."""
+        ...
 
     def lease_kept(self) -> bool:
         """Whether the server renews the node's Lease by itself at the moment."""
@@ -93,7 +97,7 @@ async def node_and_network(running: Running) -> AsyncIterator[None]:
     client = running.client(f"system:node:{config.node_name}", "edgekube-node")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(address.watch)
-        told = replace(node_config(config, address), lease_kept=running.lease_kept)
+        told = replace(node_config(config, address), lease_kept=running.lease_kept, report_s=running.report_s)
         gate = await nursery.start(partial(run_node, client, running.clock, told))
         running.gates[config.node_name] = gate
         LOG.info("containers run on node %s", config.node_name)

@@ -29,11 +29,12 @@ from edgekube.clock import TrustedClock
 from edgekube.errors import ApiError, ConnectionFailed, EnvironmentError_, Forbidden, Unauthorized
 from edgekube.net.nodegate import NodeGate
 from edgekube.net.tls import ClientTls
-from edgekube.net.tunnel import ServerEnd, TunnelState, keep_tunnel
+from edgekube.net.tunnel import LateGate, ServerEnd, TunnelState, keep_tunnel
 
 LOG = logging.getLogger("edgekube.agent")
 GREET_S = 6 * 3600.0  # how often settings and time are asked for while all is well
 GREET_AGAIN_S = 60.0
+REMOVED_STATUS = 78  # EX_CONFIG: the unit file does not restart after it
 FIRST_GREETING_S = 5.0  # a server that is not there must not keep pods from starting
 
 
@@ -49,6 +50,7 @@ class RunningAgent:
     replica: Client
     gates: dict[str, NodeGate] = field(default_factory=dict)
     tunnel: TunnelState = field(default_factory=TunnelState)
+    report_s: float = 3600.0  # the Lease shows that we live; the rest is said when it changes
 
     def lease_kept(self) -> bool:
         """While the tunnel stands its heartbeats renew the Lease."""
@@ -72,38 +74,61 @@ def run_agent(data_dir: Path, *, node_ip: str = "", resolv_conf: str = "") -> in
     os.environ["PATH"] = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
     with identity.locked():
         try:
-            trio.run(_main, config, identity, strict_exception_groups=True)
+            return trio.run(_main, config, identity, strict_exception_groups=True)
         except BaseExceptionGroup as group:
             raise first_reason(group) from group
-    return 0
 
 
-async def _main(config: AgentConfig, identity: Identity) -> None:
-    stop = trio.Event()
+async def _main(config: AgentConfig, identity: Identity) -> int:
+    """The exit status. A machine that is no node any more stops its pods: they may run elsewhere by now."""
+    stop, removed = trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(wait_for_stop, nursery.cancel_scope, stop)
         nursery.start_soon(watchdog)
-        async with AsyncExitStack() as stack:
-            await _start(config, identity, stack)
-            notify("READY=1")
-            LOG.info("ready")
-            await stop.wait()
-            notify("STOPPING=1")
-            LOG.info("stopping; containers keep running")
+        with trio.CancelScope() as living:
+            nursery.start_soon(_end_when_removed, removed, living)
+            async with AsyncExitStack() as stack:
+                await _start(config, identity, stack, removed)
+                notify("READY=1")
+                LOG.info("ready")
+                await stop.wait()
+                notify("STOPPING=1")
+                LOG.info("stopping; containers keep running")
+        if removed.is_set():
+            from edgekube.app.leaving import take_pods_down
+
+            LOG.error(
+                "this machine is not a node of its cluster any more: its pods are stopped; `edgekube leave` clears the rest"
+            )
+            await take_pods_down(config)
         nursery.cancel_scope.cancel()
+    return REMOVED_STATUS if removed.is_set() else 0
 
 
-async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack) -> None:
+async def _end_when_removed(removed: trio.Event, living: trio.CancelScope) -> None:
+    await removed.wait()
+    living.cancel()
+
+
+async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack, removed: trio.Event) -> None:
     clock = TrustedClock(identity.directory / "time")
     authority = identity.authority.read_bytes()
     tls = ClientTls(authority, clock.certain)
-    renewal = Renewal(config, identity, clock, tls)
+    renewal = Renewal(config, identity, clock, tls, removed)
     renewal.show()
+    tunnel, gates = TunnelState(), dict[str, NodeGate]()
+    access = identity.access(config.server)
     remote = await stack.enter_async_context(
-        open_remote(identity.access(config.server), manager="edgekube-node", tls=tls.context, refused=renewal.refused)
+        open_remote(access, manager="edgekube-node", tls=tls.context, refused=renewal.refused, link=tunnel.api)
     )
+    host, port = host_and_port(config.server)
+    end, gate = ServerEnd(host, port, tls.context, SERVER_NAME), LateGate(gates, config.node_name)
+    tunnelling = await stack.enter_async_context(trio.open_nursery())
+    stack.callback(tunnelling.cancel_scope.cancel)
+    tunnelling.start_soon(keep_tunnel, gate, lambda: end, clock, tunnel)
     with trio.move_on_after(FIRST_GREETING_S):
         config = await _greet(remote, config, renewal, clock)
+        await tunnel.api.came_up.wait()  # what the node follows had better begin there
     replica = await stack.enter_async_context(
         open_replica(
             config.data_dir / "agent" / "replica.db",
@@ -114,17 +139,15 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack)
         )
     )
     address = config.node_ip or own_address()
-    running = RunningAgent(config, identity, clock, tls, address, replica)
+    running = RunningAgent(config, identity, clock, tls, address, replica, gates, tunnel)
     nursery = await stack.enter_async_context(trio.open_nursery())
     stack.callback(nursery.cancel_scope.cancel)
     nursery.start_soon(clock.keep)
     nursery.start_soon(_keep_greeting, remote, running, renewal, replica)
     nursery.start_soon(renewal.keep, remote, replica)
     nursery.start_soon(renewal.keep_welcome)
+    nursery.start_soon(_watch_tunnel, tunnel, replica)
     await stack.enter_async_context(node_and_network(running))
-    host, port = host_and_port(config.server)
-    end = ServerEnd(host, port, tls.context, SERVER_NAME)
-    await nursery.start(keep_tunnel, running.gates[config.node_name], lambda: end, clock, running.tunnel)
 
 
 async def _greet(remote: RemoteClient, config: AgentConfig, renewal: Renewal, clock: TrustedClock) -> AgentConfig:
@@ -150,6 +173,13 @@ async def _greet(remote: RemoteClient, config: AgentConfig, renewal: Renewal, cl
             LOG.info("the cluster's settings were learnt")
         return config
     return config
+
+
+async def _watch_tunnel(tunnel: TunnelState, replica: Replica) -> None:
+    """A tunnel that broke or came back is the first to know about the line."""
+    while True:
+        await tunnel.wait_turn()
+        replica.look()
 
 
 async def _keep_greeting(remote: RemoteClient, running: RunningAgent, renewal: Renewal, replica: Replica) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -159,12 +160,26 @@ class Identity:
     def locked(self) -> Iterator[None]:
         """Held by the one process that is this agent. Raises EnvironmentError_ while another one is."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(self.directory / "lock", "w") as file:
+        with open(self._lock, "a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise EnvironmentError_(f"an agent is running with {self.directory.parent}") from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
             yield
+
+    def holder(self) -> int:
+        """The process that holds `locked`, 0 when it cannot be told."""
+        try:
+            return int(self._lock.read_text())
+        except (OSError, ValueError):
+            return 0
+
+    @property
+    def _lock(self) -> Path:
+        return self.directory / "lock"
 
 
 def identity_of(data_dir: Path) -> Identity:

@@ -28,7 +28,8 @@ RENEW_LEFT = timedelta(days=90)  # of a year
 SPREAD_DAYS = 30  # so that machines set up on one day do not all come on one day
 LOOK_S = 3600.0
 LOOK_FIRST_S = 30.0  # the Node object has its addresses by then
-ASK_AGAIN_S = 30.0  # after the server refused this machine
+ASK_AGAIN_S = 10.0  # after the server refused this machine
+REFUSALS = 2  # in a row, before it is believed that this machine is no node any more
 
 LOG = logging.getLogger("edgekube.certificates")
 
@@ -42,9 +43,12 @@ class Online(Protocol):
 class Renewal:
     """One agent's certificates. `removed` is set when the server said that this machine is no node any more."""
 
-    def __init__(self, config: AgentConfig, identity: Identity, clock: TrustedClock, tls: ClientTls) -> None:
+    def __init__(
+        self, config: AgentConfig, identity: Identity, clock: TrustedClock, tls: ClientTls, removed: trio.Event
+    ) -> None:
         self.config, self.identity, self._clock, self._tls = config, identity, clock, tls
-        self.removed = trio.Event()
+        self.removed = removed
+        self._refusals = 0
         self._refused = trio.Event()
 
     def show(self) -> None:
@@ -113,7 +117,9 @@ class Renewal:
                 )
         except Forbidden as error:
             LOG.error("%s", error.message)
-            self.removed.set()
+            self._refusals += 1
+            if self._refusals >= REFUSALS:
+                self.removed.set()
             return False
         except (ApiError, ConnectionFailed) as error:
             LOG.info("the certificate is renewed later: %s", error)
@@ -130,12 +136,14 @@ class Renewal:
         """Come back by the key, for ever, whenever the certificate is not believed."""
         while True:
             await self._refused.wait()
-            await self.come_back()
+            came = await self.come_back()
             await trio.sleep(ASK_AGAIN_S)
-            self._refused = trio.Event()
+            if came or not self._refusals:
+                self._refused = trio.Event()
 
     def _take(self, certificate: bytes) -> None:
         ends_at(certificate)
+        self._refusals = 0
         self.identity.put(self.identity.certificate(), certificate)
         self.show()
 

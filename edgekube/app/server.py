@@ -19,8 +19,7 @@ from pathlib import Path
 
 import trio
 
-from edgekube.api.certificates import NODE_SERVING
-from edgekube.app import outward
+from edgekube.app import membership, outward
 from edgekube.app import pki as certificates
 from edgekube.app.config import ServerConfig, own_address
 from edgekube.app.notify import notify, watchdog
@@ -30,7 +29,7 @@ from edgekube.client.local import LocalClient
 from edgekube.clock import TrustedClock
 from edgekube.errors import EdgekubeError, EnvironmentError_, ServiceUnavailable
 from edgekube.net.exchange import Exchange, Handler
-from edgekube.net.listener import serving
+from edgekube.net.listener import OpenConnections, serving
 from edgekube.net.nodegate import NodeGate
 from edgekube.net.tls import ServerTls
 from edgekube.server.admission import catalog as admission
@@ -72,6 +71,7 @@ class Running:
     port: int
     gates: dict[str, NodeGate]  # by node name: how the server reaches into nodes
     pages: Pages  # what is answered beside the API; add handlers by path to `pages.pages`
+    report_s: float = 300.0  # as upstream
 
     def lease_kept(self) -> bool:
         """Our own node renews its Lease itself."""
@@ -153,7 +153,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         certificates.ensure_server(pki, names)
         authorities = (pki.certificate("client-ca"), pki.certificate("request-header-ca"))
         tls = ServerTls(pki.certificate("serving-api"), pki.key("serving-api"), authorities)
-        door = _Door()
+        door, opened = _Door(), OpenConnections()
         port = await stack.enter_async_context(
             serving(
                 door.handle,
@@ -162,11 +162,12 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
                 ssl_context=tls.context,
                 drain_s=DRAIN_S,
                 clock=clock,
+                connections_open=opened,
             )
         )
         gates: dict[str, NodeGate] = {}
         api, auth = await _api_server((config, store, pki, clock), (advertised, port), gates, stack)
-        pages = _pages(config, pki, clock, auth)
+        pages = membership.pages(config, pki, clock, auth, api)
         running = Running(config, clock, api, pki, advertised, port, gates, pages)
         await api.bootstrap()
         await put_in_place(running.client("system:apiserver", "kube-apiserver"))
@@ -178,6 +179,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
             nursery.start_soon(certificates.keep_renewed, pki, lambda: names, partial(_reload, tls))
             nursery.start_soon(expire_events, store, clock)
             nursery.start_soon(clock.keep)
+            nursery.start_soon(membership.end_what_is_over, store, opened, auth)
             loops = running.client("system:apiserver", "kube-controller-manager")
             await nursery.start(api.custom.run)
             await nursery.start(api.aggregation.run)
@@ -280,33 +282,6 @@ async def _api_server(
     return api, auth
 
 
-def _pages(config: ServerConfig, pki: certificates.Pki, clock: TrustedClock, auth: Auth) -> Pages:
-    """What machines ask before they are nodes."""
-
-    def sign(request: bytes, usages: Sequence[str]) -> bytes:
-        return pki.sign_request(request, "client-ca", days=certificates.LEAF_DAYS, usages=usages)
-
-    return Pages(
-        authenticator=auth.authentication,
-        authority=pki.certificate("server-ca").read_bytes,
-        keys=auth.keys.of,
-        sign=sign,
-        settings=agent_settings(config),
-        now=clock.now,
-    )
-
-
-def agent_settings(config: ServerConfig) -> dict[str, str]:
-    """What every node of the cluster must know, by the names of the server's own options."""
-    return {
-        "cluster-cidr": str(config.cluster_cidr),
-        "service-cidr": str(config.service_cidr),
-        "cluster-dns": config.dns_ip,
-        "cluster-domain": config.cluster_domain,
-        "network-backend": config.network_backend,
-    }
-
-
 def _write_kubeconfigs(config: ServerConfig, pki: certificates.Pki, advertised: str, port: int) -> None:
     """The administrator's kubeconfig, and the same merged into that of the person behind sudo."""
     reachable = "127.0.0.1" if config.bind_address in ("0.0.0.0", "127.0.0.1", "::") else config.bind_address
@@ -340,11 +315,6 @@ async def _controllers(running: Running) -> AsyncIterator[None]:
 
     config, health = running.config, Health()
     pki, gates = running.pki, running.gates
-
-    def sign(request: bytes, signer: str, seconds: float, usages: Sequence[str]) -> bytes:
-        authority = "server-ca" if signer == NODE_SERVING else "client-ca"
-        return pki.sign_request(request, authority, days=seconds / 86400, usages=usages)
-
     settings = Config(
         ca_certificate=pki.certificate("server-ca").read_text(),
         cluster_cidr=str(config.cluster_cidr),
@@ -353,7 +323,7 @@ async def _controllers(running: Running) -> AsyncIterator[None]:
         api_port=running.port,
         node_grace_s=config.node_monitor_grace_period,
         own_node="" if config.disable_agent else config.node_name,
-        sign=sign,
+        sign=membership.signing(pki),
         connected=lambda node: node in gates,
         manifests_dir=config.data_dir / "manifests",
     )

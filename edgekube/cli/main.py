@@ -17,11 +17,14 @@ from edgekube.errors import ApiError, EdgekubeError, UsageError
 #: name -> (module below edgekube.cli, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("server", "Run the server: API, scheduler, controllers and this machine's containers."),
+    "images": ("images", "List, import and pin the images of this machine."),
     "backup": ("backup", "Write database, keys, manifests and configuration to one file."),
     "restore": ("restore", "Put a backup into the data directory of a stopped server."),
     "token": ("token", "Make and revoke the tokens other machines join with."),
     "join": ("join", "Make this machine a node of a cluster."),
     "agent": ("agent", "Run the node this machine joined as."),
+    "leave": ("leave", "Take this machine out of its cluster, and the cluster off this machine."),
+    "node": ("node", "Take nodes out of the cluster."),
     "version": ("version", "Print the client and server version."),
     "get": ("kubectl.get", "Display one or many resources."),
     "describe": ("kubectl.describe", "Show details of a specific resource or group of resources."),

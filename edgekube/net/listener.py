@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -32,6 +32,20 @@ CLOSE_S = 1.0  # for a TLS goodbye
 PLAIN_HTTP_ANSWER = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 
 
+class OpenConnections:
+    """The connections that are open, for whoever must end some of them."""
+
+    def __init__(self) -> None:
+        self.all: dict[Connection, None] = {}  # oldest first
+
+    def end(self, whose: Callable[[bytes], bool]) -> int:
+        """End those whose client certificate (DER) is meant, streams included; how many there were."""
+        found = [one for one in self.all if one.peer_certificate is not None and whose(one.peer_certificate)]
+        for connection in found:
+            connection.scope.cancel()
+        return len(found)
+
+
 @asynccontextmanager
 async def serving(
     handler: Handler,
@@ -42,6 +56,7 @@ async def serving(
     drain_s: float = 10.0,
     clock: Clock | None = None,
     limits: Limits | None = None,
+    connections_open: OpenConnections | None = None,
 ) -> AsyncIterator[int]:
     """Serve while the block runs; yields the bound port (`port` 0 picks one, the same for every host; "" is every address).
 
@@ -50,7 +65,8 @@ async def serving(
     """
     listeners = await open_listeners(hosts, port)
     bound = listeners[0].socket.getsockname()[1]
-    acceptor = _Acceptor(handler, ssl_context, clock or SystemClock(), limits or Limits())
+    opened = connections_open or OpenConnections()
+    acceptor = _Acceptor(handler, ssl_context, clock or SystemClock(), limits or Limits(), opened)
     failure: Exception | None = None
     async with trio.open_nursery() as connections:  # outlives the acceptor
         async with trio.open_nursery() as accepting:
@@ -96,9 +112,11 @@ def _bind_words(error: OSError, host: str, port: int) -> str:
 class _Acceptor:
     """From an accepted socket to a `Connection`, and the set of those that live."""
 
-    def __init__(self, handler: Handler, context: ssl.SSLContext | None, clock: Clock, limits: Limits) -> None:
+    def __init__(
+        self, handler: Handler, context: ssl.SSLContext | None, clock: Clock, limits: Limits, opened: OpenConnections
+    ) -> None:
         self._handler, self._context, self._clock, self._limits = handler, context, clock, limits
-        self._connections: dict[Connection, None] = {}  # oldest first
+        self._connections = opened.all
         self._shaking_hands = 0
         self._draining = False
         self._changed = trio.Event()

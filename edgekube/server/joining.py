@@ -5,6 +5,7 @@
     POST /edgekube/v1/renew   anybody    a PEM certificate request whose key is one the named node may use: its next certificate.
                               A request is signed by its own key, and the answer is of use to that key's owner only, so nothing
                               more has to be proven: a machine that was away for longer than its certificate lived comes back so.
+    POST /edgekube/v1/leave   a node: it is one no more (a node may not delete its Node itself, as upstream has it)
 
 Which settings there are, and how a certificate is signed, `app` hands in.
 """
@@ -21,14 +22,14 @@ import msgspec
 import trio
 
 from edgekube import errors
-from edgekube.api.certificates import NODE_CLIENT, NODE_GROUP, Asked, problem, read_request
+from edgekube.api.certificates import NODE_CLIENT, NODE_GROUP, NODE_USER, Asked, problem, read_request
 from edgekube.api.meta import format_time
 from edgekube.api.skew import VERSION, skew_problem
 from edgekube.net.exchange import Exchange, Handler
 from edgekube.server.bodies import JSON
 from edgekube.server.context import Authenticator
 
-CACERTS, AGENT, RENEW = "/cacerts", "/edgekube/v1/agent", "/edgekube/v1/renew"
+CACERTS, AGENT, RENEW, LEAVE = "/cacerts", "/edgekube/v1/agent", "/edgekube/v1/renew", "/edgekube/v1/leave"
 PEM = "application/x-pem-file"
 BOOTSTRAP_GROUP = "system:bootstrappers"
 REQUEST_MAX_BYTES = 16 * 1024
@@ -48,6 +49,8 @@ class Pages:
     sign: Callable[[bytes, tuple[str, ...]], bytes]  # (PEM request, usages) -> PEM client certificate
     settings: Mapping[str, Any]
     now: Callable[[], datetime]
+    forget: Callable[[str], Awaitable[None]]  # delete a Node
+    shut_out: Callable[[str], Awaitable[None]]  # make a node's key useless; its connections end
     pages: dict[str, Handler] = field(default_factory=dict)
     _signing: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(RENEWALS_AT_ONCE))
 
@@ -58,6 +61,7 @@ class Pages:
             CACERTS: ("GET", self._authority),
             AGENT: ("GET", self._agent),
             RENEW: ("POST", self._renew),
+            LEAVE: ("POST", self._leave),
         }
         found = own.get(request.path)
         if found is None:
@@ -100,6 +104,16 @@ class Pages:
             made = self.sign(pem, USAGES)
         log.info("%s came back by its key", asked.node)
         await exchange.respond(201, [("Content-Type", PEM)], made)
+
+    async def _leave(self, exchange: Exchange) -> None:
+        user = await self.authenticator.authenticate(exchange.request)
+        node = user.name.removeprefix(NODE_USER)
+        if NODE_GROUP not in user.groups or node == user.name:
+            raise errors.Forbidden("only a node may leave", details=False)
+        await self.forget(node)
+        await exchange.respond(200, [("Content-Type", JSON)], b"{}")
+        log.info("%s left the cluster", node)
+        await self.shut_out(node)  # last: this connection ends with it
 
     def _check(self, asked: Asked) -> None:
         if (wrong := problem(asked, USAGES, NODE_CLIENT)) is not None:

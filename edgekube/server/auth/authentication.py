@@ -65,18 +65,29 @@ class CertificateUsers:
 
     def user_of(self, certificate: bytes) -> User | None:
         """The user of a DER certificate. Raises Unauthorized for one that was good once and is no more."""
+        shown = self._shown(certificate)
+        if shown is None:
+            return None
+        if self._is_over(shown):
+            raise Unauthorized
+        return shown.user
+
+    def is_over(self, certificate: bytes) -> bool:
+        """Whether a DER certificate let somebody in and does no more."""
+        shown = self._shown(certificate)
+        return shown is not None and self._is_over(shown)
+
+    def _is_over(self, shown: Shown) -> bool:
+        if self._certain is not None and shown.until < self._certain():
+            return True
+        return self._keys is not None and bool(node := shown.node) and shown.key not in self._keys.of(node)
+
+    def _shown(self, certificate: bytes) -> Shown | None:
         if certificate not in self._known:
             self._known[certificate] = self._read(certificate)
             if len(self._known) > REMEMBERED_CERTIFICATES:
                 self._known.popitem(last=False)
-        shown = self._known[certificate]
-        if shown is None:
-            return None
-        if self._certain is not None and shown.until < self._certain():
-            raise Unauthorized
-        if self._keys is not None and (node := shown.node) and shown.key not in self._keys.of(node):
-            raise Unauthorized
-        return shown.user
+        return self._known[certificate]
 
     def _read(self, der: bytes) -> Shown | None:
         from cryptography import x509
@@ -159,6 +170,10 @@ class Authentication:
                 extra[key] = (*extra.get(key, ()), value)
         groups = with_authenticated(request.all_headers("x-remote-group"))
         return User(name, groups, request.header("x-remote-uid"), extra)
+
+    def is_over(self, certificate: bytes) -> bool:
+        """Whether a client certificate (DER) let somebody in and does no more: what it opened is to be ended."""
+        return self._certificates is not None and self._certificates.is_over(certificate)
 
     def static_user(self, token: str) -> User | None:
         """Whom a configured token stands for."""
