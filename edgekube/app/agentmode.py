@@ -51,6 +51,7 @@ class RunningAgent:
     gates: dict[str, NodeGate] = field(default_factory=dict)
     tunnel: TunnelState = field(default_factory=TunnelState)
     report_s: float = 3600.0  # the Lease shows that we live; the rest is said when it changes
+    report_s: float = 3600.0  # the Lease shows that we live; the rest is said when it changes
 
     def lease_kept(self) -> bool:
         """While the tunnel stands its heartbeats renew the Lease."""
@@ -173,6 +174,13 @@ async def _greet(remote: RemoteClient, config: AgentConfig, renewal: Renewal, cl
             LOG.info("the cluster's settings were learnt")
         return config
     return config
+
+
+async def _watch_tunnel(tunnel: TunnelState, replica: Replica) -> None:
+    """A tunnel that broke or came back is the first to know about the line."""
+    while True:
+        await tunnel.wait_turn()
+        replica.look()
 
 
 async def _watch_tunnel(tunnel: TunnelState, replica: Replica) -> None:

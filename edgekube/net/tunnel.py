@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -277,6 +277,36 @@ class ServerEnd:
     port: int
     context: ssl.SSLContext | None = None
     server_name: str = ""
+
+
+class LateGate:
+    """The gate of a node that may still be starting: found among `gates` once it is there. See NodeGate."""
+
+    def __init__(self, gates: Mapping[str, NodeGate], node: str) -> None:
+        self._gates, self._node = gates, node
+
+    def _gate(self) -> NodeGate:
+        if self._node not in self._gates:
+            raise ServiceUnavailable(f"node {self._node} is still starting", details=False)
+        return self._gates[self._node]
+
+    def logs(
+        self, namespace: str, pod: str, container: str, options: LogOptions
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """See NodeGate."""
+        return self._gate().logs(namespace, pod, container, options)
+
+    async def run(self, namespace: str, pod: str, container: str, options: RunOptions, channels: Channels) -> None:
+        """See NodeGate."""
+        await self._gate().run(namespace, pod, container, options, channels)
+
+    async def dial(self, namespace: str, pod: str, port: int) -> trio.abc.Stream:
+        """See NodeGate."""
+        return await self._gate().dial(namespace, pod, port)
+
+    async def fetch(self, path: str) -> tuple[int, str, bytes]:
+        """See NodeGate."""
+        return await self._gate().fetch(path)
 
 
 class TunnelState:
