@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import installed
-from tests.clients.scenarios_run import Kept, judge, names_of, run_pytest
+from tests.clients.scenarios_run import Kept, judge, names_of
 from tests.support import Server
 
 pytestmark = pytest.mark.slow
@@ -20,7 +19,5 @@ SCENARIOS = [
 
 
 @pytest.mark.parametrize(("file", "name"), SCENARIOS)
-def test_scenario(
-    server: Server, kept: Kept, tmp_path_factory: pytest.TempPathFactory, file: str, name: str
-) -> None:
+def test_scenario(server: Server, kept: Kept, tmp_path_factory: pytest.TempPathFactory, file: str, name: str) -> None:
     judge(kept, file, name, server.kubeconfig, tmp_path_factory.getbasetemp() / Path(file).stem)

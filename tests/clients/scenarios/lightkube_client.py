@@ -76,7 +76,9 @@ def test_lists_by_label_field_and_page(space: str) -> None:
     assert [one.metadata.name for one in client.list(ConfigMap, labels={"odd": "1"})] == ["n1", "n3"]
     assert [one.metadata.name for one in client.list(ConfigMap, fields={"metadata.name": "n2"})] == ["n2"]
     mine = {"odd": ["0", "1"]}
-    assert [one.metadata.name for one in client.list(ConfigMap, labels=mine, chunk_size=2)] == [f"n{n}" for n in range(5)]
+    assert [one.metadata.name for one in client.list(ConfigMap, labels=mine, chunk_size=2)] == [
+        f"n{n}" for n in range(5)
+    ]
     assert [one.metadata.name for one in client.list(ConfigMap, namespace="*", labels=mine)][:1] == ["n0"]
 
 
