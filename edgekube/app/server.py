@@ -24,6 +24,7 @@ from edgekube.app import pki as certificates
 from edgekube.app.config import ServerConfig, own_address
 from edgekube.app.notify import notify, watchdog
 from edgekube.app.signals import first_reason, wait_for_stop
+from edgekube.app.tunnelling import let_agents_in
 from edgekube.client import kubeconfig
 from edgekube.client.local import LocalClient
 from edgekube.clock import TrustedClock
@@ -43,13 +44,10 @@ from edgekube.server.auth.token_secrets import keep_token_secrets
 from edgekube.server.context import User
 from edgekube.server.expiry import expire_events
 from edgekube.server.joining import Pages
-from edgekube.server.metrics_api import MetricsApi
 from edgekube.server.subresources.streaming import connectors
-from edgekube.server.tunnels import Leases, Tunnels
 from edgekube.store.interface import Store
 from edgekube.store.sealing import load_sealer
 from edgekube.store.sqlite import open_store
-from edgekube.wire.tunnel import PATH as TUNNEL
 
 LOG = logging.getLogger("edgekube.server")
 DRAIN_S = 5.0
@@ -167,6 +165,8 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         )
         gates: dict[str, NodeGate] = {}
         api, auth = await _api_server((config, store, pki, clock), (advertised, port), gates, stack)
+        own = "" if config.disable_agent else config.node_name
+        await let_agents_in(api, auth, gates, door.handle, opened, own=own)
         pages = membership.pages(config, pki, clock, auth, api)
         running = Running(config, clock, api, pki, advertised, port, gates, pages)
         await api.bootstrap()
@@ -271,13 +271,6 @@ async def _api_server(
         return gates[node]
 
     api.resources.connectors.update(connectors(api.registry.cluster, gate))
-    own = "" if config.disable_agent else config.node_name
-    figures = MetricsApi(api.registry, gates)
-    if own:
-        await figures.appear()
-    renew = Leases(api.registry, clock).renew
-    tunnels = Tunnels(gates, renew, api.handle, own=own, connected=figures.appear)
-    api.routes.taken_over[TUNNEL] = tunnels.handle
     await outward.equip(api, config, pki, gate, stack)
     return api, auth
 

@@ -37,6 +37,7 @@ class OpenConnections:
 
     def __init__(self) -> None:
         self.all: dict[Connection, None] = {}  # oldest first
+        self.ended: Callable[[Connection], None] = lambda _: None  # called with each before it is closed
 
     def end(self, whose: Callable[[bytes], bool]) -> int:
         """End those whose client certificate (DER) is meant, streams included; how many there were."""
@@ -116,7 +117,7 @@ class _Acceptor:
         self, handler: Handler, context: ssl.SSLContext | None, clock: Clock, limits: Limits, opened: OpenConnections
     ) -> None:
         self._handler, self._context, self._clock, self._limits = handler, context, clock, limits
-        self._connections = opened.all
+        self._opened, self._connections = opened, opened.all
         self._shaking_hands = 0
         self._draining = False
         self._changed = trio.Event()
@@ -190,6 +191,7 @@ class _Acceptor:
             await connection.run()
         finally:
             del self._connections[connection]
+            self._opened.ended(connection)
             self._changed.set()
 
     async def drain(self, drain_s: float) -> None:

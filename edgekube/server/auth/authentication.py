@@ -77,6 +77,11 @@ class CertificateUsers:
         shown = self._shown(certificate)
         return shown is not None and self._is_over(shown)
 
+    def node_of(self, certificate: bytes) -> str:
+        """The node a DER certificate is for, "" for anybody else's."""
+        shown = self._shown(certificate)
+        return shown.node if shown is not None else ""
+
     def _is_over(self, shown: Shown) -> bool:
         if self._certain is not None and shown.until < self._certain():
             return True
@@ -174,6 +179,10 @@ class Authentication:
     def is_over(self, certificate: bytes) -> bool:
         """Whether a client certificate (DER) let somebody in and does no more: what it opened is to be ended."""
         return self._certificates is not None and self._certificates.is_over(certificate)
+
+    def node_of(self, certificate: bytes) -> str:
+        """The node a client certificate (DER) is for, "" for anybody else's."""
+        return self._certificates.node_of(certificate) if self._certificates is not None else ""
 
     def static_user(self, token: str) -> User | None:
         """Whom a configured token stands for."""
