@@ -81,6 +81,10 @@ class Promises:
         self.node_milli_cpu = 0  # 0: not checked
         self.trace: list[str] = []
 
+    def holds(self, true: bool, what: str) -> None:
+        """Break the promise in words unless it is true."""
+        self._holds(true, what)
+
     def _holds(self, true: bool, what: str) -> None:
         if not true:
             raise Broken(f"at {self._clock.monotonic():.3f} s: {what}")
@@ -152,8 +156,10 @@ class Promises:
         self._note(Step(change.row.revision, change.type.value, change.row.key), json.loads(change.row.value))
 
     def _note(self, step: Step, document: Document | None) -> None:
-        self.history[step.key.resource].append(step)
-        self.history[step.key.resource].sort(key=lambda one: one.revision)
+        history = self.history[step.key.resource]
+        history.append(step)
+        if len(history) > 1 and history[-2].revision > step.revision:
+            history.sort(key=lambda one: one.revision)
         self.tell(f"{step.revision} {step.type} {'/'.join(step.key)}")
         gone = step.type == "DELETED"
         if gone:

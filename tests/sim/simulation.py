@@ -17,12 +17,16 @@ import trio
 import trio._core._run  # its dice decide in which order tasks run; there is no public way to seed them
 from trio.testing import MockClock
 
+from edgekube.control.controllers.tainteviction import AUTONOMY
+from tests.sim.agents import Agent
 from tests.sim.nodes import CPUS, FakeNode
 from tests.sim.people import Auditor, Person
 from tests.sim.world import World
 
 AUDITED = ("pods", "configmaps")
 LOOK_EVERY_S = 5.0
+WITH_NAMES = 3  # so many agents also follow services and endpoints
+AUTONOMOUS_EVERY = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,9 @@ class Story:
     settles_within_s: float = 900.0
     between_faults_s: float = 15.0  # on average
     steady: bool = False  # containers do not fail by themselves
+    agents: bool = False  # nodes are machines with replicas, which can be cut off and go on
+    lease_every_s: float = 10.0
+    pause_s: float = 12.0  # of a person between two wishes, at most
 
 
 class User(Protocol):
@@ -58,7 +65,7 @@ class Told:
 class Faults:
     """What can go wrong; each method does one thing and undoes it by itself."""
 
-    def __init__(self, world: World, nodes: Sequence[FakeNode], chance: random.Random) -> None:
+    def __init__(self, world: World, nodes: Sequence[FakeNode | Agent], chance: random.Random) -> None:
         self._world, self._nodes, self._chance = world, nodes, chance
 
     async def crash_server(self) -> None:
@@ -85,7 +92,47 @@ class Faults:
 
     async def crash_node(self) -> None:
         """A node goes down with all its containers, maybe for long enough to be given up."""
-        self._chance.choice(self._nodes).crash(self._chance.choice([1.0, 20.0, 100.0, 500.0]))
+        off_s = self._chance.choice([1.0, 20.0, 100.0, 500.0])
+        node = self._chance.choice(self._nodes)
+        if isinstance(node, Agent):
+            node.reboot(off_s)
+        else:
+            node.crash(off_s)
+
+    async def kill_agent(self) -> None:
+        """An agent's process dies; its containers do not."""
+        node = self._chance.choice(self._nodes)
+        assert isinstance(node, Agent)
+        node.kill(self._chance.choice([0.0, 2.0, 60.0]))
+
+    async def partition(self) -> None:
+        """Some machines lose the server, for minutes or hours; one of them may reboot or lose its agent meanwhile."""
+        cut = self._chance.sample(list(self._nodes), self._chance.randrange(1, max(2, len(self._nodes) // 3)))
+        for node in cut:
+            node.line.cut = True
+            node.line.drop()
+        lasts_s = self._chance.choice([20.0, 120.0, 900.0])
+        until_s = trio.current_time() + lasts_s
+        while (left_s := until_s - trio.current_time()) > 0:
+            await trio.sleep(min(left_s, self._chance.expovariate(2 / lasts_s)))
+            node = self._chance.choice(cut)
+            assert isinstance(node, Agent)
+            if not node.line.cut:
+                continue
+            if self._chance.random() < 0.5:
+                node.reboot(self._chance.choice([1.0, 30.0]))
+            else:
+                node.kill(self._chance.choice([0.0, 10.0]))
+        for node in cut:
+            node.line.cut = False
+
+    async def slow_agent_disk(self) -> None:
+        """An SD card that takes its time."""
+        node = self._chance.choice(self._nodes)
+        assert isinstance(node, Agent)
+        node.machine.disk.slow_s = 3.0
+        await trio.sleep(self._chance.random() * 60)
+        node.machine.disk.slow_s = 0.01
 
     async def cut_node(self) -> None:
         """A node cannot be heard and hears nothing; its containers run on."""
@@ -128,13 +175,14 @@ def simulate(story: Story, person: Callable[[World, int], User] = Person) -> Tol
 
 
 async def _tell(story: Story, person: Callable[[World, int], User], directory: Path, trace: list[str]) -> Told:
-    world = World(story.seed, directory)
+    world = World(story.seed, directory / "server", lease_every_s=story.lease_every_s)
     world.promises.trace = trace
     world.promises.node_milli_cpu = CPUS * 1000
-    nodes = [FakeNode(world, number, steady=story.steady) for number in range(1, story.nodes + 1)]
+    nodes = _nodes(story, world, directory)
     people = [person(world, number) for number in range(1, story.people + 1)]
     auditors = [Auditor(world, plural) for plural in AUDITED]
     async with trio.open_nursery() as nursery:
+        world.nursery = nursery
         nursery.start_soon(world.serve)
         await world.wait_up()
         for task in (*nodes, *auditors):
@@ -151,6 +199,16 @@ async def _tell(story: Story, person: Callable[[World, int], User], directory: P
             auditor.compare(world.promises)
         nursery.cancel_scope.cancel()
     return Told(trace, world.crashes, sum(auditor.seen for auditor in auditors))
+
+
+def _nodes(story: Story, world: World, directory: Path) -> Sequence[FakeNode | Agent]:
+    numbers = range(1, story.nodes + 1)
+    if not story.agents:
+        return [FakeNode(world, number, steady=story.steady) for number in numbers]
+    made = [Agent(world, number, directory, steady=story.steady, names=number <= WITH_NAMES) for number in numbers]
+    for agent in made[::AUTONOMOUS_EVERY]:
+        agent.labels = {AUTONOMY: "true"}
+    return made
 
 
 async def _make_trouble(story: Story, faults: Faults, ends_s: float) -> None:

@@ -145,7 +145,9 @@ class Witnessed:
 class World:
     """A server that is started again whenever it dies. `api` is None while it is down."""
 
-    def __init__(self, seed: int, root: Path) -> None:
+    def __init__(self, seed: int, root: Path, *, lease_every_s: float = 10.0) -> None:
+        self.lease_every_s = lease_every_s
+        self.nursery: trio.Nursery | None = None
         self.chance = random.Random(f"world {seed}")
         self.clock = SeededClock(seed)
         self.disk = Disk(root, random.Random(f"disk {seed}"))
@@ -178,6 +180,11 @@ class World:
         for resource in LASTING:
             found += ["/".join(row.key) for row in self.store.list(resource, namespace).rows]
         return found
+
+    def watch_over(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run something beside the story, for as long as it is told."""
+        assert self.nursery is not None
+        self.nursery.start_soon(task)
 
     async def wait_up(self) -> None:
         """Until the server answers."""
@@ -234,7 +241,7 @@ class World:
         await run_controllers(
             self.client("system:kube-controller-manager", latency_s=0.0),
             self.clock,
-            Config(ca_certificate="PEM", api_addresses=("10.0.0.1",)),
+            Config(ca_certificate="PEM", api_addresses=("10.0.0.1",), node_grace_s=5 * self.lease_every_s),
             health=self.health,
             scheduler_client=self.client("system:kube-scheduler", latency_s=0.0),
         )
