@@ -194,7 +194,14 @@ class Deleter:
         self._lister, self._writer, self._admission, self._clock = lister, writer, admission, clock
 
     async def delete(
-        self, kind: Kind[Any], namespace: str, name: str, options: DeleteOptions, context: Context
+        self,
+        kind: Kind[Any],
+        namespace: str,
+        name: str,
+        options: DeleteOptions,
+        context: Context,
+        *,
+        of_collection: bool = False,
     ) -> tuple[dict[str, Any] | Stored[Any], bool]:
         """(a success Status or the object, whether it is gone). Raises NotFound, Conflict, Forbidden."""
         self._warn(kind, options, context)
@@ -203,7 +210,7 @@ class Deleter:
             if row is None:
                 raise answers.not_found(kind, name)
             try:
-                return await self._once(kind, row, options, context)
+                return await self._once(kind, row, options, context, of_collection=of_collection)
             except Mismatch:
                 continue
         raise answers.conflict(kind, name)
@@ -214,7 +221,7 @@ class Deleter:
             context.warnings.append(JOB_WARNING)
 
     async def _once(
-        self, kind: Kind[Any], row: Row, options: DeleteOptions, context: Context
+        self, kind: Kind[Any], row: Row, options: DeleteOptions, context: Context, *, of_collection: bool
     ) -> tuple[dict[str, Any] | Stored[Any], bool]:
         await ready(kind, (row.value,))
         live: Stored[Any] = Stored(kind, to_wire(kind, row.value))
@@ -228,6 +235,7 @@ class Deleter:
             context=context,
             old=item,
             options=options,
+            of_collection=of_collection,
         )
         await self._admission.mutate(review)
         await self._admission.validate(review)
@@ -287,7 +295,9 @@ class Deleter:
         for value in page.values:
             meta = document_of(value)["metadata"]
             try:
-                await self.delete(kind, meta.get("namespace", ""), meta["name"], replace(options), context)
+                await self.delete(
+                    kind, meta.get("namespace", ""), meta["name"], replace(options), context, of_collection=True
+                )
             except errors.NotFound:
                 continue
         return list(page.values), page.revision

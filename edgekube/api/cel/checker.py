@@ -174,7 +174,7 @@ class _Checker:
             outcome = self._found.applied(outcome)
             if result is None:
                 result = outcome
-            elif not types.is_dyn(result) and outcome != result:
+            elif result.kind != "dyn" and outcome != result:
                 result = types.DYN
         if result is None:
             shown = [str(self._found.applied(one, to_dyn=True)) for one in given]

@@ -21,7 +21,7 @@ from edgekube.api.cel import authorizing, checker, core, costs, evaluation, kube
 from edgekube.api.cel.ast import Comprehension, Ident, Node
 from edgekube.api.cel.declarations import Functions, table
 from edgekube.api.cel.errors import CelError, CompileError, CostExceeded
-from edgekube.api.cel.types import BOOL, DYN, Type, is_dyn
+from edgekube.api.cel.types import BOOL, Type, is_dyn
 
 # Of one call, of all calls for one object or binding, of all match conditions of one webhook or binding.
 CALL_COST, BUDGET, CONDITIONS_BUDGET = 1_000_000, 10_000_000, 2_500_000
@@ -29,7 +29,7 @@ _MOST_PROGRAMS = 1024
 _BASE_PRICE = 1
 
 __all__ = ["BUDGET", "CALL_COST", "CONDITIONS_BUDGET", "Budget", "CelError", "CompileError", "CostExceeded", "Program",
-           "compile_expression", "condition"]  # fmt: skip
+           "compile_expression"]  # fmt: skip
 
 
 @lru_cache(maxsize=2)
@@ -120,15 +120,3 @@ def compile_expression(
     if result is not None and tree.type != result and not (is_dyn(tree.type) and result is not BOOL):
         raise CompileError(f"must evaluate to {result} but got {tree.type}")
     return Program(text, tree, variables, root)
-
-
-# ------------------------------------------------------------------------------------------------- of admission
-
-
-@lru_cache(maxsize=_MOST_PROGRAMS)
-def condition(text: str, variables: tuple[tuple[str, Type], ...]) -> Program:
-    """A match condition: a program that comes to true or false (or to something only known then). Kept."""
-    program = compile_expression(text, dict(variables))
-    if program.type != BOOL and program.type != DYN:
-        raise CompileError(f"must evaluate to bool but got {program.type}")
-    return program

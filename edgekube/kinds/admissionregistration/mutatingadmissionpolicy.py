@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from edgekube.api import rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Object, Struct, list_atomic, list_map, zero
+from edgekube.kinds.admissionregistration.expression_rules import condition_rules, expression_rules, policy_scope
 from edgekube.kinds.admissionregistration.matching import (
     MatchCondition,
     MatchResources,
@@ -16,8 +17,11 @@ from edgekube.kinds.admissionregistration.matching import (
     param_kind_text,
 )
 from edgekube.kinds.admissionregistration.policy_rules import constraint_rules, param_kind_rules, variable_rules
-from edgekube.kinds.admissionregistration.webhook_rules import FAILURE_POLICIES, REINVOCATION_POLICIES, condition_rules
+from edgekube.kinds.admissionregistration.webhook_rules import FAILURE_POLICIES, REINVOCATION_POLICIES
 from edgekube.kinds.columns import AGE, NAME, described
+
+if TYPE_CHECKING:
+    from edgekube.api.cel.admission import Scope
 
 
 class ApplyConfiguration(Struct):
@@ -58,36 +62,49 @@ def default(policy: MutatingAdmissionPolicy) -> None:
 PATCH_TYPES = ("ApplyConfiguration", "JSONPatch")
 
 
-def _mutation_rules(path: str, mutation: Mutation) -> list[FieldError]:
+def _mutation_rules(path: str, mutation: Mutation, scope: Scope) -> list[FieldError]:
     """The patch of the type it says, and no other."""
+    from edgekube.api.cel.admission import APPLIED, PATCHES
+
     broken = rules.one_of(f"{path}.patchType", mutation.patch_type, PATCH_TYPES)
-    for member, kind, given in (
-        ("applyConfiguration", "ApplyConfiguration", mutation.apply_configuration),
-        ("jsonPatch", "JSONPatch", mutation.json_patch),
+    if broken:
+        return broken
+    for member, kind, given, wanted in (
+        ("applyConfiguration", "ApplyConfiguration", mutation.apply_configuration, APPLIED),
+        ("jsonPatch", "JSONPatch", mutation.json_patch, PATCHES),
     ):
-        wanted = mutation.patch_type == kind
-        if wanted and given is None:
+        if mutation.patch_type != kind:
+            if given is not None:
+                words = f"must not be specified when patchType is {mutation.patch_type}"
+                broken.append(rules.invalid(f"{path}.{member}", f"{{{member}}}", words))
+        elif given is None:
             broken.append(rules.required(f"{path}.{member}", f"must be specified when patchType is {kind}"))
-        elif wanted and given is not None and not given.expression.strip():
+        elif not given.expression.strip():
             broken.append(rules.required(f"{path}.{member}.expression", "expression is not specified"))
-        elif not wanted and given is not None:
-            words = f"must not be specified when patchType is {mutation.patch_type}"
-            broken.append(rules.invalid(f"{path}.{member}", mutation.patch_type, words))
+        else:
+            broken += expression_rules(f"{path}.{member}.expression", given.expression, wanted, scope=scope)
     return broken
 
 
 def policy_rules(policy: MutatingAdmissionPolicy) -> list[FieldError]:
     """What it is about and what it changes."""
-    spec = policy.spec
+    spec, params = policy.spec, policy.spec.param_kind is not None
     broken: list[FieldError] = []
     if spec.failure_policy is not None:
         broken += rules.one_of("spec.failurePolicy", spec.failure_policy, FAILURE_POLICIES, empty="unsupported")
     broken += param_kind_rules(spec.param_kind) + constraint_rules(spec.match_constraints)
-    broken += condition_rules("spec.matchConditions", spec.match_conditions) + variable_rules(spec.variables)
+    if spec.match_constraints is not None:
+        asked = {one for rule in spec.match_constraints.resource_rules for one in rule.operations}
+        if "DELETE" in asked:
+            path = "spec.matchConstraints.resourceRules.operations"
+            broken.append(rules.not_supported(path, "DELETE", ("*", "CONNECT", "CREATE", "UPDATE")))
+    broken += condition_rules("spec.matchConditions", spec.match_conditions, params=params)
+    scope, of_variables = policy_scope(spec.variables, params=params, patching=True)
+    broken += variable_rules(spec.variables) + of_variables
     if not spec.mutations:
         broken.append(rules.required("spec.mutations", "mutations must contain at least one item"))
     for at, mutation in enumerate(spec.mutations):
-        broken += _mutation_rules(f"spec.mutations[{at}]", mutation)
+        broken += _mutation_rules(f"spec.mutations[{at}]", mutation, scope)
     return broken + rules.one_of("spec.reinvocationPolicy", spec.reinvocation_policy, REINVOCATION_POLICIES)
 
 

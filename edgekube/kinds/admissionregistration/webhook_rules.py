@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 
 from edgekube.api import names, rules
 from edgekube.api.kind import FieldError
-from edgekube.kinds.admissionregistration import webhook_expressions
+from edgekube.kinds.admissionregistration.expression_rules import condition_rules
 from edgekube.kinds.admissionregistration.matching import (
-    MatchCondition,
     NamedRuleWithOperations,
     RuleWithOperations,
     ServiceReference,
@@ -130,26 +129,6 @@ def client_rules(path: str, config: WebhookClientConfig) -> list[FieldError]:
     return [] if config.service is None else _service_rules(f"{path}.service", config.service)
 
 
-def condition_rules(path: str, conditions: list[MatchCondition], *, compiles: bool = False) -> list[FieldError]:
-    """Names of their own and something to evaluate, which `compiles` also reads as an expression of a webhook."""
-    broken: list[FieldError] = []
-    seen: set[str] = set()
-    for at, condition in enumerate(conditions):
-        here = f"{path}[{at}]"
-        if not condition.expression.strip():
-            broken.append(rules.required(f"{here}.expression"))
-        elif compiles and (why := webhook_expressions.broken(condition.expression)):
-            broken.append(rules.invalid(f"{here}.expression", condition.expression, why))
-        if not condition.name:
-            broken.append(rules.required(f"{here}.name"))
-        else:
-            broken += rules.each(f"{here}.name", condition.name, names.qualified_name(condition.name))
-        if condition.name in seen:
-            broken.append(rules.duplicate(f"{here}.name", condition.name))
-        seen.add(condition.name)
-    return broken
-
-
 def _version_rules(path: str, versions: list[str]) -> list[FieldError]:
     if not versions:
         return [rules.required(path, f"must specify one of {', '.join(REVIEW_VERSIONS)}")]
@@ -199,7 +178,7 @@ def webhook_rules(path: str, webhook: Webhook) -> list[FieldError]:
     broken += label_selector(f"{path}.objectSelector", webhook.object_selector)
     broken += _version_rules(f"{path}.admissionReviewVersions", webhook.admission_review_versions or [])
     broken += client_rules(f"{path}.clientConfig", webhook.client_config)
-    return broken + condition_rules(f"{path}.matchConditions", webhook.match_conditions, compiles=True)
+    return broken + condition_rules(f"{path}.matchConditions", webhook.match_conditions)
 
 
 def webhooks_rules(webhooks: Sequence[Webhook]) -> list[FieldError]:

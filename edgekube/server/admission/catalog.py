@@ -9,6 +9,7 @@ from edgekube.server.admission.certificates import CertificateRequests
 from edgekube.server.admission.default_classes import DefaultIngressClass, DefaultStorageClass
 from edgekube.server.admission.interface import Step
 from edgekube.server.admission.limit_ranges import LimitRanger
+from edgekube.server.admission.mutating_policy import MutatingPolicies
 from edgekube.server.admission.mutating_webhook import MutatingWebhooks
 from edgekube.server.admission.namespace_lifecycle import NamespaceLifecycle
 from edgekube.server.admission.pod_security import PodSecurity
@@ -18,6 +19,7 @@ from edgekube.server.admission.runtime_class import RuntimeClass
 from edgekube.server.admission.service_account import ServiceAccount
 from edgekube.server.admission.small_steps import StorageObjectInUseProtection, TaintNodesByCondition
 from edgekube.server.admission.tolerations import DefaultTolerationSeconds
+from edgekube.server.admission.validating_policy import ValidatingPolicies
 from edgekube.server.admission.validating_webhook import ValidatingWebhooks
 from edgekube.server.admission.webhook_tools import Webhooks
 from edgekube.server.allocation import ServiceAllocator
@@ -31,7 +33,9 @@ def last(clock: Clock, authorizer: Authorizer, webhooks: Webhooks) -> tuple[Step
     """Steps that come after all others, those of the authoriser included."""
     return (
         CertificateRequests(authorizer, clock),
+        MutatingPolicies(webhooks),
         MutatingWebhooks(webhooks),
+        ValidatingPolicies(webhooks),
         ValidatingWebhooks(webhooks),
         ResourceQuota(),
     )

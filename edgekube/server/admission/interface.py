@@ -33,6 +33,7 @@ class Review:
     subresource: str = ""
     options: DeleteOptions | None = None
     subresource_object: bool = False  # `item` is a document of another kind (a Scale, a Binding, options of a connection)
+    of_collection: bool = False  # one of many that go together: its name was not in the request
     changed: bool = False  # a webhook or policy changed it: all steps are asked once more
     again: bool = False  # this is that second time
     memory: dict[str, Any] = field(default_factory=dict)  # what a step remembers of the first, by its name

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgekube.kinds.admissionregistration.webhook_expressions import compiled
 from edgekube.server import answers
 from edgekube.server.admission.interface import CONNECT, CREATE, DELETE, UPDATE, Review
 from edgekube.server.admission.webhook_calls import request_of
@@ -73,20 +72,12 @@ def _account(namespace: str, name: str) -> User:
 def holds(hook: Hook, review: Review, bound: Mapping[str, Any]) -> bool:
     """Whether all conditions are true. Raises Forbidden where one cannot be evaluated (a webhook that ignores failures is
     then skipped instead)."""
-    from edgekube.api.cel.errors import CelError
-    from edgekube.api.cel.program import CONDITIONS_BUDGET, Budget
+    from edgekube.api.cel.admission import Scope, compiled_conditions, conditions_hold
 
-    budget = Budget(CONDITIONS_BUDGET)
-    failures: list[str] = []
-    for condition in hook.webhook.match_conditions:
-        try:
-            if compiled(condition.expression).evaluate(bound, budget) is not True:
-                return False
-        except CelError as problem:
-            failures.append(f"expression '{condition.expression}' resulted in error: {problem}")
-    if not failures:
-        return True
+    programs = compiled_conditions((one.expression for one in hook.webhook.match_conditions), Scope())
+    answer = conditions_hold(programs, bound)
+    if isinstance(answer, bool):
+        return answer
     if hook.ignores_failures:
         return False
-    text = failures[0] if len(failures) == 1 else f"[{', '.join(dict.fromkeys(failures))}]"
-    raise answers.forbidden(review.kind, review.name, text)
+    raise answers.forbidden(review.kind, review.name, answer[0] if len(answer) == 1 else f"[{', '.join(answer)}]")

@@ -23,7 +23,7 @@ class Webhooks:
     """One per server. `kinds` is replaced by whoever knows custom resources."""
 
     def __init__(self, store: Store, clock: Clock, authorizer: Authorizer, reach: Reach) -> None:
-        self.clock, self.authorizer, self.reach = clock, authorizer, reach
+        self.clock, self.authorizer, self.reach, self.store = clock, authorizer, reach, store
         self.kinds: Callable[[], Iterable[Kind[Any]]] = built_in
         self.mutating = Kept(store, mutatingwebhookconfiguration.KIND, prepared)
         self.validating = Kept(store, validatingwebhookconfiguration.KIND, prepared)
