@@ -74,6 +74,20 @@ OPTIONS = (
            "/etc/resolv.conf", metavar="FILE"),
     Option("tls-san", "Further name or address in the API's certificate.", (), "many", "NAME"),
     Option("token", "A bearer token that is let in as administrator.", metavar="TOKEN"),
+    Option("oidc-issuer-url", "Outside issuer whose OpenID Connect tokens are let in, https://...", metavar="URL"),
+    Option("oidc-client-id", "Whom its tokens must be meant for.", metavar="ID"),
+    Option("oidc-username-claim", "The claim that is the user's name.", "sub", metavar="CLAIM"),
+    Option("oidc-username-prefix", "What stands before it (default: the issuer and #; - for nothing).", metavar="TEXT"),
+    Option("oidc-groups-claim", "The claim that lists the user's groups.", metavar="CLAIM"),
+    Option("oidc-groups-prefix", "What stands before each of them.", metavar="TEXT"),
+    Option("oidc-ca-file", "The issuer's certificate authority (default: the system's).", metavar="FILE"),
+    Option("oidc-required-claim", "A claim that tokens must have, key=value.", (), "many", "KEY=VALUE"),
+    Option("oidc-signing-algs", "Signature algorithms that are accepted.", ("RS256",), "many", "NAME"),
+    Option("audit-policy-file", "What is told in the audit log (an audit.k8s.io/v1 Policy).", metavar="FILE"),
+    Option("audit-log-path", "Where the audit log is written, - for standard output.", metavar="FILE"),
+    Option("audit-log-maxsize", "Megabytes after which its file is put aside.", 10, "number"),
+    Option("audit-log-maxbackup", "How many of those files are kept (0: all).", 4, "number"),
+    Option("audit-log-maxage", "After how many days they go (0: never).", 0, "number"),
     Option("log-format", "text or json.", "text", metavar="FORMAT"),
     Option("debug", "Log what only a developer wants to know.", False, "switch"),
 )  # fmt: skip
@@ -105,6 +119,20 @@ class ServerConfig:
     resolv_conf: Path = Path("/etc/resolv.conf")
     tls_san: tuple[str, ...] = ()
     token: str = field(default="", repr=False)
+    oidc_issuer_url: str = ""
+    oidc_client_id: str = ""
+    oidc_username_claim: str = "sub"
+    oidc_username_prefix: str = ""
+    oidc_groups_claim: str = ""
+    oidc_groups_prefix: str = ""
+    oidc_ca_file: Path | None = None
+    oidc_required_claim: tuple[str, ...] = ()
+    oidc_signing_algs: tuple[str, ...] = ("RS256",)
+    audit_policy_file: Path | None = None
+    audit_log_path: str = ""
+    audit_log_maxsize: int = 10  # MiB
+    audit_log_maxbackup: int = 4
+    audit_log_maxage: int = 0  # days
     log_format: str = "text"
     debug: bool = False
 
@@ -230,6 +258,14 @@ def _checked(values: dict[str, Any]) -> ServerConfig:
     for taint in values["node_taint"]:
         if not re.fullmatch(r"[^=:]+(=[^:]*)?:(NoSchedule|PreferNoSchedule|NoExecute)", taint):
             raise UsageError(f"--node-taint: {taint!r} is not key=value:effect")
+    _check_oidc(values)
+    if bool(values["audit_policy_file"]) != bool(values["audit_log_path"]):
+        raise UsageError("--audit-policy-file and --audit-log-path belong together")
+    for name in ("audit_log_maxsize", "audit_log_maxbackup", "audit_log_maxage"):
+        if values[name] < 0:
+            raise UsageError(f"--{name.replace('_', '-')}: {values[name]} is less than nothing")
+    for name in ("oidc_ca_file", "audit_policy_file"):
+        values[name] = Path(values[name]).expanduser().absolute() if values[name] else None
     if values["log_format"] not in ("text", "json"):
         raise UsageError(f"--log-format: {values['log_format']!r} is neither text nor json")
     for name in ("data_dir", "write_kubeconfig", "resolv_conf"):
@@ -239,6 +275,24 @@ def _checked(values: dict[str, Any]) -> ServerConfig:
         raise UsageError(f"--node-name: {values['node_name']!r} is not a valid node name")
     assert values.keys() == {item.name for item in fields(ServerConfig)}
     return ServerConfig(**values)
+
+
+OIDC_ALGORITHMS = ("RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512")
+
+
+def _check_oidc(values: dict[str, Any]) -> None:
+    if bool(values["oidc_issuer_url"]) != bool(values["oidc_client_id"]):
+        raise UsageError("--oidc-issuer-url and --oidc-client-id belong together")
+    if values["oidc_issuer_url"] and not values["oidc_issuer_url"].startswith("https://"):
+        raise UsageError(f"--oidc-issuer-url: {values['oidc_issuer_url']!r} is no https URL")
+    for claim in values["oidc_required_claim"]:
+        if "=" not in claim:
+            raise UsageError(f"--oidc-required-claim: {claim!r} is not key=value")
+    algorithms = [part for text in values["oidc_signing_algs"] for part in text.split(",") if part]
+    for algorithm in algorithms:
+        if algorithm not in OIDC_ALGORITHMS:
+            raise UsageError(f"--oidc-signing-algs: {algorithm!r} is none of {', '.join(OIDC_ALGORITHMS)}")
+    values["oidc_signing_algs"] = tuple(algorithms)
 
 
 def _seconds(name: str, text: str) -> float:

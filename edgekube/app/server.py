@@ -239,6 +239,7 @@ async def _api_server(
             issuer=f"https://kubernetes.default.svc.{config.cluster_domain}",
             certain=clock.certain,
             request_header_ca=pki.certificate("request-header-ca").read_bytes(),
+            hooks=outward.oidc(config, clock, stack),
         )
     )
     host, port = advertised

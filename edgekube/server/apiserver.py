@@ -24,6 +24,7 @@ from edgekube.server.aggregation.aggregator import Aggregator
 from edgekube.server.context import LOOPBACK, Authenticator, Authorizer, Context
 from edgekube.server.customresources import CustomResources
 from edgekube.server.documents import Documents
+from edgekube.server.fairness import Fairness
 from edgekube.server.health import Health
 from edgekube.server.local import LocalVerbs
 from edgekube.server.metrics import Metrics
@@ -78,7 +79,7 @@ class ApiServer:
         webhooks.kinds = self.registry.kinds.all
         for step in steps:
             if isinstance(step, ResourceQuota):
-                step.report = self._report_quota
+                step.report, step.kinds = self._report_quota, self.registry.kinds.all
         self.custom = CustomResources(self.registry, self.reach)
         self.health, self.metrics = Health(), Metrics(self.settings.started_s)
         self.documents = Documents(
@@ -97,6 +98,7 @@ class ApiServer:
         )
         self.aggregation = Aggregator(self.registry, self.reach, clock)
         self.documents.aggregator = self.routes.aggregator = self.aggregation
+        self.routes.fairness = Fairness(store)
         self.verbs = LocalVerbs(self.registry, self.routes)
         self._watch_health()
 

@@ -25,10 +25,12 @@ from edgekube.server import negotiation, paths
 from edgekube.server.admission import connections
 from edgekube.server.aggregation.aggregator import Aggregator
 from edgekube.server.aggregation.remotes import Remote
+from edgekube.server.audit import Audited, Auditor
 from edgekube.server.auth.impersonation import Impersonation
 from edgekube.server.bodies import JSON
-from edgekube.server.context import Attributes, Authenticator, Authorizer, Context, User
+from edgekube.server.context import ANONYMOUS, Attributes, Authenticator, Authorizer, Context, User
 from edgekube.server.documents import Documents
+from edgekube.server.fairness import Fairness
 from edgekube.server.metrics import Metrics
 from edgekube.server.paths import Asked
 from edgekube.server.resources import BODY_MAX_BYTES, Answer, Resources
@@ -65,6 +67,8 @@ class Routes:
         self.taken_over: dict[str, TakeOver] = {}  # by path: who speaks something else than HTTP on a connection
         self._reading = self._writing = 0
         self.aggregator: Aggregator | None = None
+        self.auditor: Auditor | None = None  # none: nothing is told of anybody
+        self.fairness: Fairness | None = None
         self._audit, self._numbers = clock.uid()[:24], count(1)  # audit ids are uuids of this process, counted
 
     async def handle(self, exchange: Exchange) -> None:
@@ -72,9 +76,12 @@ class Routes:
         request, began = exchange.request, self._clock.monotonic()
         headers = [("Audit-Id", f"{self._audit}{next(self._numbers):012x}"), ("Cache-Control", "no-cache, private")]
         asked = paths.parse(request)
+        audited = None
+        if self.auditor is not None:
+            exchange = audited = self.auditor.begin(exchange, headers[0][1])
         code = 500
         try:
-            code = await self._bounded(exchange, asked, headers)
+            code = await self._begin(exchange, asked, headers, audited)
         except errors.ApiError as problem:
             code = problem.code
             await self._refuse(exchange, problem, headers)
@@ -90,32 +97,80 @@ class Routes:
             await self._refuse(exchange, failure, headers)
         finally:
             self._metrics.request(asked, code, self._clock.monotonic() - began)
+            if audited is not None:
+                audited.finished(code)
 
-    async def _bounded(self, exchange: Exchange, asked: Asked, headers: list[tuple[str, str]]) -> int:
-        """Hold the bound on requests being worked on; long-lived ones do not count."""
-        if asked.verb == "watch" or asked.subresource in STREAMING:
-            return await self._identified(exchange, asked, headers)
+    async def _begin(
+        self, exchange: Exchange, asked: Asked, headers: list[tuple[str, str]], audited: Audited | None
+    ) -> int:
+        """Who it is, and whose turn it is."""
+        request = exchange.request
         if not asked.plural and (take_over := self.taken_over.get(asked.path)) is not None:
-            await take_over(exchange, await self._authenticator.authenticate(exchange.request))
+            await take_over(exchange, await self._authenticator.authenticate(request))
             return 101
+        user = await self._known(request, asked, audited)
+        attributes = attributes_of(user, asked, request)
+        if audited is not None:
+            audited.authenticated(attributes)
+        if any(name.startswith("impersonate-") for name, _ in request.headers):
+            user = self._impersonation.act_as(request, attributes)
+            attributes = replace(attributes, user=user)
+            if audited is not None:
+                audited.impersonated(user)
+        flow = await self.fairness.flow_of(attributes) if self.fairness is not None else None
+        if flow is not None:
+            headers += flow.headers
+        if asked.verb == "watch" or asked.subresource in STREAMING:
+            return await self._permitted(exchange, asked, headers, attributes, audited)
+        if flow is None or self.fairness is None:
+            return await self._bounded(exchange, asked, headers, attributes, audited)
+        await self.fairness.take_seat(flow)
+        try:
+            return await self._bounded(exchange, asked, headers, attributes, audited)
+        finally:
+            self.fairness.leave(flow.level)
+
+    async def _known(self, request: Request, asked: Asked, audited: Audited | None) -> User:
+        try:
+            return await self._authenticator.authenticate(request)
+        except errors.Unauthorized:
+            if audited is not None:
+                audited.unauthenticated(attributes_of(ANONYMOUS, asked, request))
+            raise
+
+    async def _bounded(
+        self,
+        exchange: Exchange,
+        asked: Asked,
+        headers: list[tuple[str, str]],
+        attributes: Attributes,
+        audited: Audited | None,
+    ) -> int:
+        """Hold the bound on requests being worked on; long-lived ones do not count."""
         reads = exchange.request.method in READ_METHODS
         if (self._reading >= READS_IN_FLIGHT) if reads else (self._writing >= WRITES_IN_FLIGHT):
             headers.append(("Retry-After", "1"))
             raise errors.TooManyRequests("Too many requests, please try again later.", retry_after_s=1)
         self._reading, self._writing = self._reading + reads, self._writing + (not reads)
         try:
-            return await self._identified(exchange, asked, headers)
+            return await self._permitted(exchange, asked, headers, attributes, audited)
         finally:
             self._reading, self._writing = self._reading - reads, self._writing - (not reads)
 
-    async def _identified(self, exchange: Exchange, asked: Asked, headers: list[tuple[str, str]]) -> int:
-        request = exchange.request
-        user = await self._authenticator.authenticate(request)
-        attributes = attributes_of(user, asked, request)
-        if any(name.startswith("impersonate-") for name, _ in request.headers):
-            user = self._impersonation.act_as(request, attributes)
-            attributes = replace(attributes, user=user)
-        self.authorize(attributes)
+    async def _permitted(
+        self,
+        exchange: Exchange,
+        asked: Asked,
+        headers: list[tuple[str, str]],
+        attributes: Attributes,
+        audited: Audited | None,
+    ) -> int:
+        request, user = exchange.request, attributes.user
+        reason = self.authorizer.refuse(attributes)
+        if audited is not None:
+            audited.permitted(reason)
+        if reason is not None:
+            raise forbidden(attributes, reason)
         if not asked.is_resource:
             if asked.path.startswith("/apis/") and (remote := await self._remote(asked)) is not None:
                 return await self._pass_on(exchange, remote, user, headers)
@@ -144,6 +199,8 @@ class Routes:
             answer, context = await self._resources.answer(asked, kind, request, body, user)
         if patience.cancelled_caught:
             raise errors.Timeout("Timeout: request did not complete within the allotted timeout")
+        if audited is not None:
+            audited.annotations |= context.annotations
         return await self._send(exchange, answer, [*headers, *warning_headers(context)])
 
     async def _remote(self, asked: Asked) -> Remote | None:

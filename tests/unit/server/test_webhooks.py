@@ -363,7 +363,7 @@ async def test_conditions_say_whom_a_webhook_is_not_asked_about(api: Api, author
         ]
         await configure(api, "Validating", hook(peer, matchConditions=conditions))
         await api.good("POST", MAPS, config_map("a"))
-        await api.good("POST", MAPS, config_map("b", data={}))
+        await api.good("POST", MAPS, config_map("b", data={"q": "1"}))
         await api.good("PATCH", f"{MAPS}/a", {"data": {"x": "z"}}, MERGE)
         assert [review["request"]["name"] for _, review in peer.heard] == ["a"]
         bad = [{"name": "bad", "expression": "object.nothing.here == 1"}]
