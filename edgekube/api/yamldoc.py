@@ -88,7 +88,7 @@ def _dumper() -> Any:
     import yaml
 
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    resolver = yaml.resolver.Resolver()
+    resolver: Any = yaml.resolver.Resolver()
 
     def text(dumper: Any, value: str) -> Any:
         tag = f"{_TAG}str"

@@ -36,6 +36,8 @@ CONTROLLERS = (
     "replicationcontroller",
     "rootca",
     "serviceaccount",
+    "serviceaddresses",
+    "servicecidrs",
     "statefulset",
     "tainteviction",
     "tokencleaner",

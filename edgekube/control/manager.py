@@ -20,12 +20,13 @@ from edgekube.client.interface import Client
 from edgekube.clock import Clock
 from edgekube.control import catalog, owners
 from edgekube.control.config import Config
+from edgekube.control.controllers import serviceaddresses
 from edgekube.control.scheduler.loop import NAME as SCHEDULER
 from edgekube.control.scheduler.loop import Scheduler
 from edgekube.kinds.apps import controllerrevision, replicaset
 from edgekube.kinds.batch import job
 from edgekube.kinds.coordination import lease
-from edgekube.kinds.core import configmap, pod, secret
+from edgekube.kinds.core import configmap, pod, secret, service
 from edgekube.kinds.core.pod import Pod
 from edgekube.reconcile.caches import SharedCaches
 from edgekube.reconcile.drive import Controller, Hands, Key, Service, Surroundings, Troubles, Watch, drive
@@ -66,6 +67,7 @@ def make_caches(client: Client, clock: Clock) -> SharedCaches:
     owned: tuple[Kind[Any], ...] = (replicaset.KIND, job.KIND, controllerrevision.KIND)
     for kind in owned:
         caches.want(kind, indices={"owner": owners.owner_index})
+    caches.want(service.KIND, indices={serviceaddresses.INDEX: serviceaddresses.addresses_of})
     caches.want(configmap.KIND, fields="metadata.name=kube-root-ca.crt")
     caches.want(lease.KIND, namespace="kube-node-lease")
     caches.want(secret.KIND, namespace="kube-system", fields="type=bootstrap.kubernetes.io/token")

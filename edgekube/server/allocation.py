@@ -1,7 +1,7 @@
 """Cluster IPs and node ports: what a Service is given, and that nothing is given twice.
 
-There is no allocation table: what is taken is what stored services say, plus what writes under way have been promised. So nothing
-has to be repaired after a crash. Random choice keeps freed addresses from being given away at once; the lower part of each
+There is no allocation table: what is taken is what stored Services and IPAddresses say, plus what writes under way have been
+promised. So nothing has to be repaired after a crash. Random choice keeps freed addresses from being given away at once; the lower part of each
 range is left to those who ask for a number of their own until the upper part is full.
 Source: kubernetes pkg/registry/core/service/storage/alloc.go, ipallocator and portallocator.
 """
@@ -16,12 +16,15 @@ from edgekube.api import rules
 from edgekube.api.kind import FieldError
 from edgekube.clock import Clock
 from edgekube.kinds.core import service
+from edgekube.kinds.networking import ipaddress as ipaddress_kind
+from edgekube.kinds.networking import servicecidr
 from edgekube.server import answers
 from edgekube.server.admission.interface import DELETE, Cluster, Review, Step
 
 HEADLESS = "None"
 SINGLE, PREFER_DUAL, REQUIRE_DUAL = "SingleStack", "PreferDualStack", "RequireDualStack"
 WITH_PORTS = ("NodePort", "LoadBalancer")
+MANAGED_BY, ALLOCATOR = "ipaddress.kubernetes.io/managed-by", "ipallocator.k8s.io"
 
 
 class Taken:
@@ -50,6 +53,14 @@ def _static_addresses(size: int) -> int:
     return min(max(16, size // 16), 256) if size >= 16 else 0
 
 
+def _range(network: ipaddress.IPv4Network | ipaddress.IPv6Network, clock: Clock) -> Taken:
+    """The addresses of a network that can be given."""
+    first, last = int(network.network_address) + 1, int(network.broadcast_address)
+    if network.version == 4 and network.num_addresses > 2:
+        last -= 1
+    return Taken(first, last, _static_addresses(last - first + 1), clock)
+
+
 def _static_ports(size: int) -> int:
     return min(max(16, size // 32), 128) if size >= 16 else 0
 
@@ -60,11 +71,8 @@ class ServiceAllocator(Step):
     name = "ServiceAllocator"
 
     def __init__(self, clock: Clock, service_cidr: str, node_ports: tuple[int, int]) -> None:
-        self._network = ipaddress.ip_network(service_cidr)
-        first, last = int(self._network.network_address) + 1, int(self._network.broadcast_address)
-        if self._network.version == 4 and self._network.num_addresses > 2:
-            last -= 1
-        self._addresses = Taken(first, last, _static_addresses(last - first + 1), clock)
+        self._network, self._clock = ipaddress.ip_network(service_cidr), clock
+        self._addresses = _range(self._network, clock)
         low, high = node_ports
         self._ports = Taken(low, high, _static_ports(high - low + 1), clock)
         self._promised_addresses: dict[int, int] = {}  # address -> id of the review it was promised to
@@ -130,30 +138,56 @@ class ServiceAllocator(Step):
         if spec.cluster_ips and spec.cluster_ip != spec.cluster_ips[0]:
             return []  # the rules say what is wrong
         used = self._used_addresses(cluster, review)
+        ranges = self._ranges(cluster)
         if spec.cluster_ip:
-            return self._claim_address(review, spec, used)
-        number = self._addresses.choose(used)
-        if number is None:
-            words = "failed to allocate a serviceIP: range is full"
-            return [rules.internal("spec.clusterIPs", words)]
-        self._promised_addresses[number] = id(review)
-        spec.cluster_ip = str(ipaddress.ip_address(number))
-        spec.cluster_ips = [spec.cluster_ip]
-        return []
+            return self._claim_address(review, spec, used, ranges, cluster)
+        for one in ranges:
+            while (number := one.choose(used)) is not None:
+                text = str(ipaddress.ip_address(number))
+                if self._written_down(cluster, text):
+                    used.add(number)
+                    continue
+                self._promised_addresses[number] = id(review)
+                spec.cluster_ip, spec.cluster_ips = text, [text]
+                return []
+        return [rules.internal("spec.clusterIPs", "failed to allocate a serviceIP: range is full")]
 
-    def _claim_address(self, review: Review, spec: Any, used: set[int]) -> list[FieldError]:
+    def _ranges(self, cluster: Cluster) -> list[Taken]:
+        """The configured range, and those that were added while the cluster ran."""
+        made = [self._addresses]
+        for one in cluster.all(servicecidr.KIND):
+            ready = any(found.type == "Ready" and found.status == "True" for found in one.status.conditions)
+            if not ready or one.metadata.deletion_timestamp is not None:
+                continue
+            networks = (ipaddress.ip_network(text, strict=False) for text in one.spec.cidrs)
+            made += [
+                _range(network, self._clock)
+                for network in networks
+                if network.version == self._network.version and network != self._network
+            ]
+        return made
+
+    @staticmethod
+    def _written_down(cluster: Cluster, text: str) -> bool:
+        """Whether somebody wrote an IPAddress for it. Those that only repeat what Services say tell nothing new."""
+        found = cluster.find(ipaddress_kind.KIND, "", text)
+        return found is not None and found.metadata.labels.get(MANAGED_BY) != ALLOCATOR
+
+    def _claim_address(
+        self, review: Review, spec: Any, used: set[int], ranges: list[Taken], cluster: Cluster
+    ) -> list[FieldError]:
         text = spec.cluster_ip
         try:
             number = int(ipaddress.ip_address(text))
         except ValueError:
             return []  # the rules say what is wrong
         start = f"failed to allocate IP {text}: "
-        if not self._addresses.first <= number <= self._addresses.last:
+        if not any(one.first <= number <= one.last for one in ranges):
             words = "the provided network does not match the current range"
             if ipaddress.ip_address(text).version == self._network.version:
                 words = f"the provided IP ({text}) is not in the valid range. The range of valid IPs is {self._network}"
             return [rules.invalid("spec.clusterIPs", [text], start + words)]
-        if number in used:
+        if number in used or self._written_down(cluster, str(ipaddress.ip_address(text))):
             return [rules.invalid("spec.clusterIPs", [text], f"{start}provided IP is already allocated")]
         self._promised_addresses[number] = id(review)
         spec.cluster_ips = spec.cluster_ips or [text]

@@ -24,8 +24,11 @@ from edgekube.control.ownership import FOREGROUND, ORPHAN, Owner, OwnerState, Se
 from edgekube.control.resources import Resource, served_resources
 from edgekube.errors import ApiError, Conflict, ConnectionFailed, NotFound
 from edgekube.kinds.apiextensions import customresourcedefinition
+from edgekube.kinds.core.references import ObjectReference
 from edgekube.reconcile.drive import Service, Surroundings
+from edgekube.reconcile.events import Speaker
 from edgekube.reconcile.pace import Pace
+from edgekube.reconcile.plan import Note
 from edgekube.reconcile.queue import KeyQueue
 
 NAME = "garbage-collector-controller"
@@ -107,6 +110,7 @@ class Collector:
         self.graph = Graph()
         self.queue: KeyQueue[str] = KeyQueue(Pace(first_s=0.2, longest_s=60.0, chance=near.clock.chance))
         self._absent: dict[str, None] = {}
+        self._told: dict[tuple[str, str], None] = {}  # who was told of which impossible owner
         self._following: dict[tuple[str, str], trio.CancelScope] = {}
         self._resources: dict[tuple[str, str], Resource] = {}  # by (group, kind)
 
@@ -232,6 +236,7 @@ class Collector:
         known = self.graph.nodes.get(reference.uid)
         if known is not None:
             if known.resource.namespaced and known.meta.namespace != node.meta.namespace:
+                self._complain(node, reference)
                 return Owner(reference.uid, OwnerState.ABSENT)  # owners are looked for beside their dependents only
             waiting = known.meta.deletion_timestamp is not None and FOREGROUND in known.meta.finalizers
             waits = waiting and bool(reference.block_owner_deletion)
@@ -242,7 +247,10 @@ class Collector:
 
     async def _ask(self, node: Node, reference: OwnerReference) -> OwnerState:
         resource = self._resources.get((reference.api_version.rpartition("/")[0], reference.kind))
-        if resource is None or (resource.namespaced and not node.meta.namespace):
+        if resource is not None and resource.namespaced and not node.meta.namespace:
+            self._complain(node, reference)
+            return OwnerState.UNKNOWN
+        if resource is None:
             return OwnerState.UNKNOWN
         kind: Kind[Any] = with_values(resource.bare(), type=Bare)
         try:
@@ -256,6 +264,28 @@ class Collector:
             return OwnerState.SOLID
         self._remember_absent(reference.uid)
         return OwnerState.ABSENT
+
+    def _complain(self, node: Node, reference: OwnerReference) -> None:
+        """An owner that cannot be one: it lives in another namespace, or in one at all while its dependent does not."""
+        if (node.meta.uid, reference.uid) in self._told:
+            return
+        self._told[node.meta.uid, reference.uid] = None
+        while len(self._told) > ABSENT_REMEMBERED:
+            del self._told[next(iter(self._told))]
+        resource = node.resource
+        about = ObjectReference(
+            kind=resource.kind,
+            api_version=f"{resource.group}/{resource.version}" if resource.group else resource.version,
+            namespace=node.meta.namespace,
+            name=node.meta.name,
+            uid=node.meta.uid,
+        )
+        where = f'namespace "{node.meta.namespace}"' if node.meta.namespace else 'namespace ""'
+        words = (
+            f"ownerRef [{reference.api_version}/{reference.kind}, namespace: {node.meta.namespace}, name: {reference.name},"
+            f" uid: {reference.uid}] does not exist in {where}"
+        )
+        self._near.recorder.tell(Speaker(NAME), Note(about, "Warning", "OwnerRefInvalidNamespace", words))
 
     async def _do(self, verdict: Verdict, node: Node, dependents: Sequence[Node], seen: Seen) -> None:
         if verdict in (Verdict.DELETE_BACKGROUND, Verdict.DELETE_FOREGROUND, Verdict.DELETE_ORPHAN):

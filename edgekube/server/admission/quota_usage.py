@@ -99,7 +99,7 @@ def concerns_names(names: Iterable[str], kind: Kind[Any]) -> bool:
 
 
 def matches(quota: Any, kind: Kind[Any], item: Any) -> bool:
-    """Whether a quota's scopes include an object. Only pods have scopes."""
+    """Whether a quota's scopes include an object. Only pods have scopes, and claims one."""
     expressions: list[tuple[str, str, list[str]]] = [(scope, "Exists", []) for scope in quota.spec.scopes]
     if quota.spec.scope_selector is not None:
         expressions += [
@@ -107,21 +107,37 @@ def matches(quota: Any, kind: Kind[Any], item: Any) -> bool:
         ]
     if not expressions:
         return True
+    if (kind.group, kind.plural) == ("", "persistentvolumeclaims"):
+        return all(_claim_in_scope(item, *expression) for expression in expressions)
     if kind.group or kind.plural != "pods":
         return False
     return all(_in_scope(item, *expression) for expression in expressions)
 
 
+def _chosen(name: str, operator: str, values: list[str]) -> bool:
+    """Whether a class (or "") is one that a scope's expression asks for."""
+    return {
+        "In": name in values,
+        "NotIn": name not in values,
+        "Exists": bool(name),
+        "DoesNotExist": not name,
+    }.get(operator, False)
+
+
+def _claim_in_scope(claim: Any, scope: str, operator: str, values: list[str]) -> bool:
+    """A claim is in the scope of every class it has, had or asks for."""
+    if scope != "VolumeAttributesClass":
+        return False
+    status = claim.status
+    asked = status.modify_volume_status.target_volume_attributes_class_name if status.modify_volume_status else ""
+    given = {claim.spec.volume_attributes_class_name or "", status.current_volume_attributes_class_name or "", asked}
+    return any(_chosen(name, operator, values) for name in (given - {""} or {""}))
+
+
 def _in_scope(pod: Any, scope: str, operator: str, values: list[str]) -> bool:
     spec = pod.spec
     if scope == "PriorityClass":
-        name = spec.priority_class_name
-        return {
-            "In": name in values,
-            "NotIn": name not in values,
-            "Exists": bool(name),
-            "DoesNotExist": not name,
-        }.get(operator, False)
+        return _chosen(spec.priority_class_name, operator, values)
     best_effort = not any(
         one.resources.requests or one.resources.limits for one in (*(spec.containers or ()), *spec.init_containers)
     )

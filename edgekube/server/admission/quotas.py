@@ -6,10 +6,11 @@ needs no controller. Counting lives in `quota_usage`. Source: k8s.io/apiserver p
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from edgekube.api import quantity
+from edgekube.api.kind import Kind
 from edgekube.kinds.catalog import built_in
 from edgekube.kinds.core import resourcequota
 from edgekube.server import answers
@@ -27,6 +28,7 @@ class ResourceQuota(Step):
     name = "ResourceQuota"
 
     def __init__(self) -> None:
+        self.kinds: Callable[[], Iterable[Kind[Any]]] = built_in  # what is served; given by whoever owns the registry
         self._promised: dict[int, tuple[Review, Usage]] = {}
         self.report: Report | None = None  # writes a quota's status; given by whoever owns the writer
 
@@ -77,7 +79,7 @@ class ResourceQuota(Step):
             raise answers.forbidden(review.kind, review.name, why)
 
     def _used(self, quota: Any, names: Mapping[str, Any], cluster: Cluster) -> Usage:
-        used = count(quota, names, cluster)
+        used = count(quota, names, cluster, self.kinds())
         for review, asked in self._promised.values():
             if review.namespace == quota.metadata.namespace and quota_usage.matches(quota, review.kind, review.item):
                 for name in used:
@@ -94,7 +96,7 @@ class ResourceQuota(Step):
             if review.resource != "/resourcequotas" and not quota_usage.concerns(quota, review.kind):
                 continue
             hard = {name: str(value) for name, value in quota.spec.hard.items()}
-            used = count(quota, hard, cluster)
+            used = count(quota, hard, cluster, self.kinds())
             if hard != dict(quota.status.hard) or used != dict(quota.status.used):
                 await self.report(review.namespace, quota.metadata.name, hard, used)
 
@@ -103,12 +105,16 @@ def _grown(new: Usage, old: Usage) -> Usage:
     return {name: quantity.subtract(value, old[name]) if name in old else value for name, value in new.items()}
 
 
-def count(quota: Any, names: Mapping[str, Any], cluster: Cluster) -> Usage:
+def count(quota: Any, names: Mapping[str, Any], cluster: Cluster, kinds: Iterable[Kind[Any]]) -> Usage:
     """How much of `names` the namespace's objects use, as this quota measures."""
     used = dict.fromkeys(names, "0")
-    for kind in built_in():
-        if kind.stored_as is not None or not quota_usage.concerns_names(names, kind):
+    seen: set[tuple[str, str]] = set()  # a custom resource is served in several versions, and counted once
+    for kind in kinds:
+        if not kind.namespaced or not quota_usage.concerns_names(names, kind):
             continue
+        if (kind.stored_as is not None and not kind.custom) or (kind.group, kind.plural) in seen:
+            continue
+        seen.add((kind.group, kind.plural))
         for item in cluster.all(kind, quota.metadata.namespace):
             if not quota_usage.matches(quota, kind, item):
                 continue

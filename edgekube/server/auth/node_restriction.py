@@ -101,6 +101,11 @@ def _pod_problem(node: str, review: Review, cluster: Cluster) -> str | None:
         if review.old.metadata.labels != review.item.metadata.labels:
             return f'node "{node}" cannot update labels through pod status'
         return None
+    if review.subresource == "eviction":
+        pod = cluster.find(pods.KIND, review.namespace, review.name)
+        if pod is not None and pod.spec.node_name != node:
+            return f'node "{node}" can only evict pods with spec.nodeName set to itself'
+        return None
     if review.subresource:
         return f"unexpected pod subresource \"{review.subresource}\", only 'status' and 'eviction' are allowed"
     if review.operation == CREATE:

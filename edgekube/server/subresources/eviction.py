@@ -17,6 +17,7 @@ from edgekube.kinds.policy import eviction as types
 from edgekube.kinds.policy import poddisruptionbudget as budget_kind
 from edgekube.net.exchange import Request
 from edgekube.server import answers, bodies, negotiation, options
+from edgekube.server.admission.interface import CREATE, Review
 from edgekube.server.context import Context
 from edgekube.server.paths import Asked
 from edgekube.server.registry import Registry
@@ -50,6 +51,17 @@ class Eviction:
         pod = self._registry.cluster.find(pod_kind.KIND, target.namespace, target.name)
         if pod is None:
             raise answers.not_found(pod_kind.KIND, target.name)
+        review = Review(
+            kind=pod_kind.KIND,
+            operation=CREATE,
+            namespace=target.namespace,
+            name=target.name,
+            context=context,
+            item=KIND.to_dict(wanted) | {"kind": KIND.name, "apiVersion": KIND.api_version},
+            subresource="eviction",
+            subresource_object=True,
+        )
+        await self._registry.admission.validate(review)
         if not _goes_anyway(pod):
             await self._spend(pod, context)
         await self._registry.delete(pod_kind.KIND, target.namespace, target.name, how, context)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from edgekube.kinds.core import pod as pod_kind
 from edgekube.server.admission.pod_security_checks import violations
@@ -167,3 +169,44 @@ async def test_a_fresh_server_has_what_clusters_have(api: Api) -> None:
     before = api.store.revision
     await api.server.bootstrap()
     assert api.store.revision == before
+
+
+async def test_a_quota_counts_custom_resources_and_claims_by_their_attributes_class(api: Api) -> None:
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": schema}]
+    names = {"plural": "foos", "singular": "foo", "kind": "Foo", "listKind": "FooList"}
+    spec = {"group": "x.example.com", "scope": "Namespaced", "names": names, "versions": versions}
+    definition = {"metadata": {"name": "foos.x.example.com"}, "spec": spec}
+    foos = "/apis/x.example.com/v1/namespaces/default/foos"
+    async with trio.open_nursery() as nursery:
+        await nursery.start(api.server.custom.run)
+        await api.good("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", definition)
+        with trio.fail_after(60):
+            while (await api.ask("GET", foos)).status != 200:
+                await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    quotas = "/api/v1/namespaces/default/resourcequotas"
+    await api.good("POST", quotas, {"metadata": {"name": "q"}, "spec": {"hard": {"count/foos.x.example.com": "1"}}})
+    by_class = {"matchExpressions": [{"scopeName": "VolumeAttributesClass", "operator": "In", "values": ["gold"]}]}
+    scoped = {"hard": {"persistentvolumeclaims": "1"}, "scopeSelector": by_class}
+    await api.good("POST", quotas, {"metadata": {"name": "gold"}, "spec": scoped})
+
+    one: dict[str, Any] = {"apiVersion": "x.example.com/v1", "kind": "Foo"}
+    await api.good("POST", foos, one | {"metadata": {"name": "a"}})
+    code, words = await api.refused("POST", foos, one | {"metadata": {"name": "b"}})
+    assert (code, words.partition("exceeded quota: ")[2]) == (
+        403,
+        "q, requested: count/foos.x.example.com=1, used: count/foos.x.example.com=1, limited: count/foos.x.example.com=1",
+    )
+    claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+
+    def claim(name: str, attributes: str) -> dict[str, Any]:
+        resources = {"requests": {"storage": "1Gi"}}
+        told = {"accessModes": ["ReadWriteOnce"], "resources": resources, "volumeAttributesClassName": attributes}
+        return {"metadata": {"name": name}, "spec": told}
+
+    await api.good("POST", claims, claim("a", "gold"))
+    await api.good("POST", claims, claim("b", "silver"))
+    assert (await api.refused("POST", claims, claim("c", "gold")))[0] == 403
+    used = {one["metadata"]["name"]: one["status"]["used"] for one in (await api.good("GET", quotas))["items"]}
+    assert used == {"q": {"count/foos.x.example.com": "1"}, "gold": {"persistentvolumeclaims": "1"}}

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.server_harness import APPLY, MERGE, STRATEGIC, Api, pod
+from edgekube.server.admission.interface import Chain
+from edgekube.server.auth.node_restriction import NodeRestriction
+from edgekube.server.context import User
+from tests.server_harness import ADMIN, APPLY, MERGE, STRATEGIC, Api, pod
 
 DEPLOYMENT = "/apis/apps/v1/namespaces/default/deployments/d"
 POD = "/api/v1/namespaces/default/pods/p"
@@ -119,3 +122,56 @@ async def test_what_is_not_there_is_not_found(with_objects: Api) -> None:
     assert (await with_objects.refused("GET", f"{POD}/scale"))[0] == 404
     assert (await with_objects.refused("POST", f"{DEPLOYMENT}/scale", {}))[0] == 405
     assert (await with_objects.refused("GET", f"{POD}/binding"))[0] == 405
+
+
+async def test_a_node_evicts_only_what_runs_on_it_and_before_any_budget_is_spent(with_objects: Api) -> None:
+    await run(with_objects, allowed=1)
+    registry = with_objects.server.registry
+    registry.admission = Chain((NodeRestriction(),), registry.cluster)
+    with_objects.doorman.user = User("system:node:other", ("system:nodes", "system:authenticated"))
+    code, words = await with_objects.refused("POST", f"{POD}/eviction", {"metadata": {"name": "p"}})
+    assert code == 403
+    assert words.endswith('node "other" can only evict pods with spec.nodeName set to itself')
+    with_objects.doorman.user = ADMIN
+    assert (await with_objects.good("GET", f"{BUDGETS}/b"))["status"]["disruptionsAllowed"] == 1
+
+
+async def test_a_write_through_a_scale_that_changes_nothing_still_moves_who_owns_the_replicas(
+    with_objects: Api,
+) -> None:
+    same = {"metadata": {"name": "d"}, "spec": {"replicas": 2}}
+
+    async def owners() -> list[tuple[str, bool, bool]]:
+        found = (await with_objects.good("GET", DEPLOYMENT))["metadata"]["managedFields"]
+        return [
+            (
+                one["manager"],
+                "f:replicas" in one["fieldsV1"].get("f:spec", {}),
+                "f:template" in one["fieldsV1"]["f:spec"],
+            )
+            for one in found
+        ]
+
+    before = (await with_objects.good("GET", DEPLOYMENT))["metadata"]["resourceVersion"]
+    first = await with_objects.good("PUT", f"{DEPLOYMENT}/scale", same)
+    assert first["metadata"]["resourceVersion"] != before
+    assert await owners() == [("creator", True, False), ("creator", False, True)]
+    second = await with_objects.good("PATCH", f"{DEPLOYMENT}/scale", {"spec": {"replicas": 2}}, MERGE)
+    assert await owners() == [("creator", False, True)]
+    third = await with_objects.good("PATCH", f"{DEPLOYMENT}/scale", {"spec": {"replicas": 2}}, MERGE)
+    assert third["metadata"]["resourceVersion"] == second["metadata"]["resourceVersion"]
+
+
+async def test_data_of_a_revision_is_the_text_it_was_written_as(api: Api) -> None:
+    path = "/apis/apps/v1/namespaces/default/controllerrevisions"
+    spaced = b'{"metadata": {"name": "spaced"}, "revision": 1, "data": {"b": [1, null], "a": "x"}}'
+    compact = b'{"metadata":{"name":"compact"},"revision":1,"data":{"a":"x","b":[1,null]}}'
+    for body in (spaced, compact):
+        assert (await api.ask("POST", path, body)).status == 201
+    assert (await api.good("PATCH", f"{path}/compact", {"revision": 2}, MERGE))["revision"] == 2
+    code, words = await api.refused("PATCH", f"{path}/spaced", {"revision": 2}, MERGE)
+    assert (code, words) == (
+        422,
+        'ControllerRevision.apps "spaced" is invalid: data: Invalid value: {"a":"x","b":[1,null]}: field is immutable',
+    )
+    assert (await api.good("GET", f"{path}/spaced"))["data"] == {"b": [1, None], "a": "x"}
