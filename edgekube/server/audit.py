@@ -17,6 +17,7 @@ import trio
 
 from edgekube.api.kind import ENCODER
 from edgekube.clock import Clock
+from edgekube.errors import EdgekubeError
 from edgekube.net.exchange import Exchange, Headers
 from edgekube.server import audit_policy as policies
 from edgekube.server.audit_log import AuditFile
@@ -25,6 +26,7 @@ from edgekube.server.context import Attributes, User
 
 Document = dict[str, Any]
 JSON = "application/json"
+PROTOBUF_START = b"k8s\0"
 BODY_BYTES_MOST = 3 * 1024 * 1024  # an answer that is larger is told without its body
 
 
@@ -142,13 +144,24 @@ class Audited:
                 made |= {name: told[name] for name in kept if name in told}
         return made
 
+    @property
+    def _unnamed(self) -> bool:
+        return self._base.get("verb") == "create" and not self._base.get("objectRef", {"name": "-"}).get("name")
+
+    def _name(self) -> None:
+        """A new object's name stands in the object alone."""
+        metadata = self._sent.get("metadata") if isinstance(self._sent, dict) else None
+        if self._unnamed and isinstance(metadata, dict) and metadata.get("name"):
+            self._base["objectRef"]["name"] = metadata["name"]
+
     # The exchange
 
     async def read_body(self, limit_bytes: int) -> bytes:
         """See Exchange."""
         body = await self._exchange.read_body(limit_bytes)
-        if self.wanted.bodies and body:
+        if body and (self.wanted.bodies or (self.wanted.level != policies.NONE and self._unnamed)):
             self._sent = _document(body)
+            self._name()
         return body
 
     async def read_piece(self) -> bytes:
@@ -194,7 +207,14 @@ def _user(user: User) -> Document:
 
 
 def _document(body: bytes) -> Any:
-    """A JSON body as a document; what is none (protobuf, YAML) is not told, None."""
+    """A body as a document; what is neither JSON nor protobuf is not told, None."""
+    if body.startswith(PROTOBUF_START):
+        from edgekube.wire import k8s_protobuf
+
+        try:
+            return k8s_protobuf.decode(body)
+        except EdgekubeError:
+            return None
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):

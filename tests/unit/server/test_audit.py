@@ -67,7 +67,13 @@ async def test_an_event_tells_who_did_what(api: Api, lines: Lines) -> None:
         "userAgent": "tester/1.0",
     }
     assert complete["user"] == {"username": "admin", "groups": ["system:masters", "system:authenticated"]}
-    assert complete["objectRef"] == {"resource": "configmaps", "namespace": "default", "apiVersion": "v1"}
+    assert "name" not in received["objectRef"]
+    assert complete["objectRef"] == {
+        "resource": "configmaps",
+        "namespace": "default",
+        "name": "a",
+        "apiVersion": "v1",
+    }
     assert complete["responseStatus"] == {"metadata": {}, "code": 201}
     assert complete["requestObject"]["data"] == {"x": "y"}
     assert complete["responseObject"]["metadata"]["uid"]
