@@ -24,8 +24,8 @@ from edgekube.kinds.core import configmap
 from edgekube.kinds.core import secret as secret_kind
 from edgekube.kinds.core.configmap import ConfigMap
 from edgekube.kinds.core.secret import Secret
-from edgekube.reconcile.drive import Caches, Controller, Key, Watch
-from edgekube.reconcile.plan import NOTHING, Plan, Update
+from edgekube.reconcile.drive import Caches, Controller, Key, Watch, path_of
+from edgekube.reconcile.plan import NOTHING, Call, Plan
 
 NAMESPACE, NAME = "kube-public", "cluster-info"
 SIGNED, SIGNATURE = "kubeconfig", "jws-kubeconfig-"
@@ -51,7 +51,10 @@ def reconcile(seen: Seen) -> Plan:
     }
     if kept | signed == info.data:
         return NOTHING
-    return Plan([Update(kind=configmap.KIND, item=msgspec.structs.replace(info, data=kept | signed))])
+    kind, better = configmap.KIND, msgspec.structs.replace(info, data=kept | signed)
+    document = kind.to_dict(better) | {"apiVersion": kind.api_version, "kind": kind.name}
+    # A request, because the loops' cache of ConfigMaps does not hold this one: none would wait to see it.
+    return Plan([Call(method="PUT", path=path_of(kind, NAMESPACE, NAME), body=document)])
 
 
 def signature(content: str, id_: str, secret: str) -> str:

@@ -27,8 +27,8 @@ from edgekube.kinds.certificates.certificatesigningrequest import (
 )
 from edgekube.kinds.core import configmap
 from edgekube.kinds.core.configmap import ConfigMap
-from edgekube.reconcile.drive import Caches, Controller, Key, Watch
-from edgekube.reconcile.plan import Create, Plan, Update
+from edgekube.reconcile.drive import Caches, Controller, Key, Watch, path_of
+from edgekube.reconcile.plan import Call, Plan, Update
 
 KIND = certificatesigningrequest.KIND
 KEYS_KEPT = 2  # of one node: the one it has, and the one it is changing to
@@ -56,15 +56,22 @@ def reconcile(seen: Seen) -> Plan:
         return Plan([_signed(seen)])
     if seen.keys is None:
         metadata = ObjectMeta(name=KEYS_NAME, namespace=KEYS_NAMESPACE)
-        return Plan([Create(kind=configmap.KIND, item=ConfigMap(metadata=metadata), may_exist=True)], look_again_s=0.1)
+        return Plan([_written("POST", ConfigMap(metadata=metadata))], look_again_s=0.0)
     held = certificates.keys_of(seen.keys.data, asked.node)
     renews = spec.username == asked.common_name
     wanted = (asked.key, *(key for key in held if renews and key != asked.key))[:KEYS_KEPT]
     if wanted == held:
         return Plan([_signed(seen)])
     data = seen.keys.data | {asked.node: ",".join(wanted)}
-    note = Update(kind=configmap.KIND, item=msgspec.structs.replace(seen.keys, data=data))
-    return Plan([note, _signed(seen)])
+    return Plan([_written("PUT", msgspec.structs.replace(seen.keys, data=data)), _signed(seen)])
+
+
+def _written(method: str, keys: ConfigMap) -> Call:
+    """A write of the keys as a request: the loops' cache of ConfigMaps does not hold them, so none would wait to see it."""
+    kind = configmap.KIND
+    name = KEYS_NAME if method == "PUT" else ""
+    document = kind.to_dict(keys) | {"apiVersion": kind.api_version, "kind": kind.name}
+    return Call(method=method, path=path_of(kind, KEYS_NAMESPACE, name).rstrip("/"), body=document)
 
 
 def _signed(seen: Seen) -> Update:
