@@ -62,6 +62,12 @@ class Namespace:
         """Run a short command inside."""
         return command(*self.enter(*words), stdin=stdin, check=check)
 
+    def ask(self, address: str, port: int) -> str:
+        """The last line a web server answers, "" when none does."""
+        line = self.enter("busybox", "nc", "-w", "3", address, str(port))
+        done = subprocess.run(line, input="GET / HTTP/1.0\r\n\r\n", capture_output=True, text=True, check=False)
+        return done.stdout.strip().rpartition("\n")[2].strip()
+
     def make(self) -> None:
         command("ip", "netns", "add", self.name)
         self.do("ip", "link", "set", "lo", "up")
@@ -102,8 +108,8 @@ class Machine(Namespace):
 
     def readdress(self, address: str) -> None:
         """As when a DHCP server gives another address: the old one goes, the new one comes."""
-        self.do("ip", "addr", "add", f"{address}/24", "dev", "eth0")
         self.do("ip", "addr", "del", f"{self.address}/24", "dev", "eth0")
+        self.do("ip", "addr", "add", f"{address}/24", "dev", "eth0")
         self.do("ip", "route", "replace", "default", "via", ROUTER)
         self.address = address
 
