@@ -13,6 +13,8 @@ from edgekube.control.scheduler.snapshot import NodeInfo, Snapshot
 from edgekube.kinds.core.pod import Pod
 
 BEST_SCORE = 100.0
+FEW_NODES = 100  # up to so many all are looked at
+LEAST_PERCENT = 5  # of a very large cluster's nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +28,22 @@ class Refusal:
 class Hopeless(Exception):
     """Raised by a rule's `prepare`: no node can suit, for this one reason."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, rule: str = "") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.rule = reason, rule
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One condition on nodes. `prepare` looks once at pod and cluster and returns what `refuse` needs, or None when the rule
-    does not concern the pod. `wakes`: plurals of kinds whose changes may turn a refusal around."""
+    does not concern the pod. `wakes`: plurals of kinds whose changes may turn a refusal around. `looks_around`: what `prepare`
+    returns depends on the pods of all nodes, so that it is worked out again where other pods are tried on a node."""
 
     name: str
     prepare: Callable[[Pod, Snapshot], Any]
     refuse: Callable[[Any, NodeInfo], Refusal | None]
     wakes: frozenset[str] = frozenset({"nodes"})
+    looks_around: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,50 +59,117 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The pod goes to this node. `scores` per rule, for whoever asks why."""
+    """The pod goes to this node. `looked_at`: how many nodes were asked before enough suited."""
 
     node: str
     total: float
+    looked_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No node suits. `rules` are those that refused, `message` says it as upstream does."""
+    """No node suits. `rules` are those that refused, `message` says it as upstream does, without what preemption adds.
+    A node without an entry in `refusals` was not even asked: nothing would help there."""
 
     message: str
     rules: frozenset[str]
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    nodes: int = 0
+
+
+class Sieve:
+    """All rules prepared for one pod over one snapshot. Making one raises Hopeless."""
+
+    def __init__(self, pod: Pod, snapshot: Snapshot, rules: Sequence[Rule]) -> None:
+        self._pod, self._snapshot = pod, snapshot
+        self._prepared: list[tuple[Rule, Any]] = []
+        for rule in rules:
+            try:
+                state = rule.prepare(pod, snapshot)
+            except Hopeless as hopeless:
+                raise Hopeless(hopeless.reason, rule.name) from None
+            if state is not None:
+                self._prepared.append((rule, state))
+
+    def refusal(self, info: NodeInfo) -> tuple[str, Refusal] | None:
+        """The first rule that refuses this node of the snapshot, and its words."""
+        for rule, state in self._prepared:
+            refusal = rule.refuse(state, info)
+            if refusal is not None:
+                return rule.name, refusal
+        return None
+
+    def refusal_with(self, info: NodeInfo) -> tuple[str, Refusal] | None:
+        """The same for a node that has other pods than in the snapshot."""
+        snapshot: Snapshot | None = None
+        for rule, known in self._prepared:
+            state = known
+            if rule.looks_around:
+                snapshot = snapshot or self._snapshot.with_node(info)
+                state = rule.prepare(self._pod, snapshot)
+            refusal = None if state is None else rule.refuse(state, info)
+            if refusal is not None:
+                return rule.name, refusal
+        return None
+
+    def refusal_beside_nominated(self, info: NodeInfo) -> tuple[str, Refusal] | None:
+        """The node must suit both with the pods that are promised a place on it and, lest they never come, without them."""
+        promised = self._snapshot.promised_before(self._pod, info.name)
+        if promised:
+            found = self.refusal_with(self._snapshot.node_with(info, [*info.pods, *promised]))
+            if found is not None:
+                return found
+        return self.refusal(info)
+
+
+def enough_of(nodes: int) -> int:
+    """How many suiting nodes are enough to choose among: all of up to a hundred, then a shrinking part, never under a hundred."""
+    if nodes <= FEW_NODES:
+        return nodes
+    percent = max(LEAST_PERCENT, 50 - nodes // 125)
+    return max(FEW_NODES, nodes * percent // 100)
 
 
 def decide(
-    pod: Pod, snapshot: Snapshot, rules: Sequence[Rule], scores: Sequence[Score], chance: Callable[[], float]
+    pod: Pod,
+    snapshot: Snapshot,
+    rules: Sequence[Rule],
+    scores: Sequence[Score],
+    chance: Callable[[], float],
+    *,
+    start: int = 0,
 ) -> Chosen | Refused:
-    """The node for a pod, or why there is none."""
-    if not snapshot.nodes:
+    """The node for a pod, or why there is none. `start`: where in the round of nodes to begin."""
+    total = len(snapshot.nodes)
+    if not total:
         return Refused("no nodes available to schedule pods", frozenset(rule.name for rule in rules))
-    prepared: list[tuple[Rule, Any]] = []
-    for rule in rules:
-        try:
-            state = rule.prepare(pod, snapshot)
-        except Hopeless as hopeless:
-            return Refused(_words(pod, snapshot, {}, hopeless.reason), frozenset({rule.name}))
-        if state is not None:
-            prepared.append((rule, state))
+    try:
+        sieve = Sieve(pod, snapshot, rules)
+    except Hopeless as hopeless:
+        return Refused(f"0/{total} nodes are available: {hopeless.reason}.", frozenset({hopeless.rule}), nodes=total)
+    nominated = snapshot.node(pod.status.nominated_node_name)
+    if nominated is not None and sieve.refusal_beside_nominated(nominated) is None:
+        return Chosen(nominated.name, 0.0)
     suiting: list[NodeInfo] = []
     refusals: dict[str, Refusal] = {}
     refusing: set[str] = set()
-    for info in snapshot.nodes:
-        for rule, state in prepared:
-            refusal = rule.refuse(state, info)
-            if refusal is not None:
-                refusals[info.name] = refusal
-                refusing.add(rule.name)
+    enough, looked_at = enough_of(total), 0
+    refusal_of = sieve.refusal_beside_nominated if snapshot.nominated else sieve.refusal
+    for position in range(start, start + total):
+        info = snapshot.nodes[position % total]
+        looked_at += 1
+        found = refusal_of(info)
+        if found is None:
+            suiting.append(info)
+            if len(suiting) >= enough:
                 break
         else:
-            suiting.append(info)
+            refusing.add(found[0])
+            refusals[info.name] = found[1]
     if not suiting:
-        return Refused(_words(pod, snapshot, refusals, ""), frozenset(refusing), refusals)
-    return _best(pod, snapshot, suiting, scores, chance)
+        words = histogram([reason for refusal in refusals.values() for reason in refusal.reasons])
+        return Refused(f"0/{total} nodes are available:{words}", frozenset(refusing), refusals, total)
+    return _best(pod, snapshot, suiting, scores, chance, looked_at)
 
 
 def _best(
@@ -107,6 +178,7 @@ def _best(
     suiting: Sequence[NodeInfo],
     scores: Sequence[Score],
     chance: Callable[[], float],
+    looked_at: int,
 ) -> Chosen:
     totals = [0.0] * len(suiting)
     if len(suiting) > 1:
@@ -114,33 +186,16 @@ def _best(
             state = score.prepare(pod, snapshot, suiting)
             if state is None:
                 continue
-            levelled = score.level([score.score(state, info) for info in suiting])
-            for position, value in enumerate(levelled):
-                totals[position] += score.weight * value
+            rate, weight = score.score, score.weight
+            levelled = score.level([rate(state, info) for info in suiting])
+            totals = [total + weight * value for total, value in zip(totals, levelled, strict=True)]
     best = max(totals)
     equals = [info for info, total in zip(suiting, totals, strict=True) if total == best]
-    return Chosen(equals[min(int(chance() * len(equals)), len(equals) - 1)].name, best)
+    return Chosen(equals[min(int(chance() * len(equals)), len(equals) - 1)].name, best, looked_at)
 
 
-def _words(pod: Pod, snapshot: Snapshot, refusals: Mapping[str, Refusal], hopeless: str) -> str:
-    total = len(snapshot.nodes)
-    message = f"0/{total} nodes are available:"
-    message += (
-        f" {hopeless}." if hopeless else _histogram([r for refusal in refusals.values() for r in refusal.reasons])
-    )
-    if hopeless:
-        helpless, hopeful = total, 0
-    else:
-        helpless = sum(1 for refusal in refusals.values() if refusal.helpless)
-        hopeful = len(refusals) - helpless
-    if pod.spec.preemption_policy == "Never":
-        return f"{message} preemption: not eligible due to preemptionPolicy=Never."
-    reasons = ["Preemption is not helpful for scheduling"] * helpless
-    reasons += ["No preemption victims found for incoming pod"] * hopeful
-    return f"{message} preemption: 0/{total} nodes are available:{_histogram(reasons)}"
-
-
-def _histogram(reasons: Sequence[str]) -> str:
+def histogram(reasons: Sequence[str]) -> str:
+    """Reasons with their counts, as the tail of a sentence."""
     counts: dict[str, int] = {}
     for reason in reasons:
         counts[reason] = counts.get(reason, 0) + 1

@@ -7,7 +7,7 @@ Source: k8s.io/kubernetes pkg/scheduler/schedule_one.go, eventhandlers.go.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,14 +15,13 @@ import msgspec
 import trio
 
 from edgekube.api.kind import Kind
-from edgekube.api.meta import format_time
 from edgekube.control import pods
-from edgekube.control.owners import STRATEGIC
 from edgekube.control.scheduler import decide as decision
-from edgekube.control.scheduler.decide import Chosen, Refused
-from edgekube.control.scheduler.rules.catalog import RULES
+from edgekube.control.scheduler import outcomes
+from edgekube.control.scheduler.decide import Chosen, Refused, Rule
+from edgekube.control.scheduler.preempt import Nothing, Sacrifice, preempt
+from edgekube.control.scheduler.profiles import DEFAULT_NAME, Profile
 from edgekube.control.scheduler.rules.volumebinding import SELECTED_NODE, claim_names, volume_for, waits_for_node
-from edgekube.control.scheduler.scores.catalog import SCORES
 from edgekube.control.scheduler.snapshot import NodeInfo, Snapshot, Summaries, node_info
 from edgekube.control.scheduler.waiting import Waiting
 from edgekube.errors import ApiError, ConnectionFailed, NotFound
@@ -33,24 +32,30 @@ from edgekube.kinds.core import persistentvolumeclaim as claim_kind
 from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.references import ObjectReference
+from edgekube.kinds.policy import poddisruptionbudget as budget_kind
+from edgekube.kinds.storage import csinode as csinode_kind
 from edgekube.kinds.storage import storageclass as class_kind
 from edgekube.reconcile.caches import SharedCaches
 from edgekube.reconcile.drive import Key, Surroundings, path_of
-from edgekube.reconcile.events import Speaker
-from edgekube.reconcile.plan import Note, about
 
-NAME = "default-scheduler"
+NAME = DEFAULT_NAME
 BINDINGS_AT_ONCE = 16
-CLUSTER_KINDS = (node_kind.KIND, namespace_kind.KIND, claim_kind.KIND, volume_kind.KIND, class_kind.KIND)
+CLUSTER_KINDS = (
+    node_kind.KIND,
+    namespace_kind.KIND,
+    claim_kind.KIND,
+    volume_kind.KIND,
+    class_kind.KIND,
+    csinode_kind.KIND,
+)
 
 log = logging.getLogger("edgekube.scheduler")
 
 
-def is_ours(pod: Pod) -> bool:
-    """Whether the pod waits for this scheduler."""
+def waits(pod: Pod) -> bool:
+    """Whether the pod wants a node and may have one."""
     return (
         not pod.spec.node_name
-        and pod.spec.scheduler_name in ("", NAME)
         and pod.metadata.deletion_timestamp is None
         and not pods.is_terminal(pod)
         and not pod.spec.scheduling_gates
@@ -60,20 +65,26 @@ def is_ours(pod: Pod) -> bool:
 class Scheduler:
     """One scheduler over shared caches. Make it before the caches fill, then `run` it."""
 
-    def __init__(self, near: Surroundings) -> None:
+    def __init__(self, near: Surroundings, profiles: Sequence[Profile] = ()) -> None:
         assert isinstance(near.caches, SharedCaches)
         self._near, self._caches = near, near.caches
+        self._profiles = {profile.name: profile for profile in profiles or (Profile(),)}
         self._waiting = Waiting()
         self._assumed: dict[str, Pod] = {}  # uid -> the pod as it will be once its binding is seen
+        self._nominated: dict[str, tuple[str, Pod]] = {}  # uid -> the node a pod has been promised a place on
+        self._preempting: set[str] = set()  # uids of pods whose victims are being told
+        self._start = 0  # where in the round of nodes the next decision begins
         self._summaries = Summaries()
         self._infos: dict[str, NodeInfo] = {}  # of nodes nothing happened on since they were made
         self._troubled: set[Key] = set()
         self._changed = trio.Event()
+        rules: set[Rule] = {rule for profile in self._profiles.values() for rule in profile.rules}
         self._wakes: dict[str, frozenset[str]] = {
-            plural: frozenset(rule.name for rule in RULES if plural in rule.wakes)
-            for plural in {plural for rule in RULES for plural in rule.wakes}
+            plural: frozenset(rule.name for rule in rules if plural in rule.wakes)
+            for plural in {plural for rule in rules for plural in rule.wakes}
         }
         self._caches.listen(pod_kind.KIND, self._on_pod)
+        self._caches.want(budget_kind.KIND)
         kinds: tuple[Kind[Any], ...] = CLUSTER_KINDS
         for kind in kinds:
             self._caches.listen(kind, partial(self._on_cluster, kind.plural))
@@ -81,6 +92,8 @@ class Scheduler:
     async def run(self) -> None:
         """Place pods for ever."""
         self._assumed.clear()
+        self._nominated.clear()
+        self._preempting.clear()
         self._infos.clear()
         self._waiting = Waiting()
         for pod in self._caches.of(pod_kind.KIND).list():
@@ -117,14 +130,27 @@ class Scheduler:
             self._assumed.pop(pod.metadata.uid, None)
         elif after.spec.node_name:
             self._assumed.pop(after.metadata.uid, None)
-        if after is not None and is_ours(after):
+        self._note_nomination(before, pod if after is not None else None, pod.metadata.uid)
+        if after is not None and self._is_ours(after):
             if after.metadata.uid not in self._assumed and (before is None or _changes_placement(before, after)):
                 self._waiting.add(key, after.spec.priority or 0)
         elif key in self._waiting:
             self._waiting.remove(key)
         if pod.spec.node_name and _frees_or_fills(before, after):
-            self._waiting.wake(self._wakes["pods"], trio.current_time())
+            self._waiting.wake(self._wakes.get("pods", frozenset()), trio.current_time())
         self._wake()
+
+    def _is_ours(self, pod: Pod) -> bool:
+        return (pod.spec.scheduler_name or NAME) in self._profiles and waits(pod)
+
+    def _note_nomination(self, before: Pod | None, after: Pod | None, uid: str) -> None:
+        """Keep in mind who has been promised a place; a promise of our own holds until the API shows another or none."""
+        if after is None or not waits(after):
+            self._nominated.pop(uid, None)
+        elif after.status.nominated_node_name:
+            self._nominated[uid] = (after.status.nominated_node_name, after)
+        elif before is not None and before.status.nominated_node_name:
+            self._nominated.pop(uid, None)
 
     def _on_cluster(self, plural: str, before: Any, after: Any) -> None:
         if plural == "nodes":
@@ -150,29 +176,43 @@ class Scheduler:
             infos.append(info)
         namespaces = self._caches.of(namespace_kind.KIND).list()
         claims = self._caches.of(claim_kind.KIND).list()
+        promised: dict[str, list[Pod]] = {}
+        for uid, (name, pod) in self._nominated.items():
+            if uid not in self._assumed:
+                promised.setdefault(name, []).append(pod)
         return Snapshot(
             nodes=infos,
             namespaces={item.metadata.name: item.metadata.labels for item in namespaces},
             claims={(item.metadata.namespace, item.metadata.name): item for item in claims},
             volumes={item.metadata.name: item for item in self._caches.of(volume_kind.KIND).list()},
             classes={item.metadata.name: item for item in self._caches.of(class_kind.KIND).list()},
+            drivers={item.metadata.name: item for item in self._caches.of(csinode_kind.KIND).list()},
+            budgets=self._caches.of(budget_kind.KIND).list(),
+            nominated=promised,
+            summaries=self._summaries,
         )
 
     async def _place(self, key: Key, limit: trio.CapacityLimiter) -> None:
         try:
             pod = self._caches.of(pod_kind.KIND).get(*key)
-            if pod is None or not is_ours(pod) or pod.metadata.uid in self._assumed:
+            if pod is None or not self._is_ours(pod) or pod.metadata.uid in self._assumed:
                 self._waiting.remove(key)
                 return
-            snapshot = self.snapshot()
-            made = decision.decide(pod, snapshot, RULES, SCORES, self._near.clock.chance)
+            if pod.metadata.uid in self._preempting:
+                self._waiting.failed(key, trio.current_time())
+                return
+            snapshot, profile = self.snapshot(), self._profiles[pod.spec.scheduler_name or NAME]
+            chance = self._near.clock.chance
+            made = decision.decide(pod, snapshot, profile.rules, profile.scores, chance, start=self._start)
             if isinstance(made, Refused):
                 self._waiting.refused(key, made.rules, trio.current_time())
-                await self._tell_refused(pod, made)
-            elif await self._bind_volumes(pod, made, snapshot):
-                self._waiting.refused(key, {"VolumeBinding"}, trio.current_time())
+                await self._refused(pod, made, snapshot, profile)
             else:
-                await self._bind(key, pod, made)
+                self._start = (self._start + made.looked_at) % len(snapshot.nodes)
+                if await self._bind_volumes(pod, made, snapshot):
+                    self._waiting.refused(key, {"VolumeBinding"}, trio.current_time())
+                else:
+                    await self._bind(key, pod, made)
         except (ApiError, ConnectionFailed) as error:
             log.info("%s/%s: %s", key.namespace, key.name, error)
             self._waiting.failed(key, trio.current_time())
@@ -206,12 +246,12 @@ class Scheduler:
             self._infos.pop(made.node, None)
             self._waiting.failed(key, trio.current_time())
             if not isinstance(error, NotFound):
-                self._tell(pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
+                outcomes.tell(self._near, pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
             return
+        self._nominated.pop(uid, None)
         self._waiting.remove(key)
-        self._tell(
-            pod, "Normal", "Scheduled", f"Successfully assigned {key.namespace}/{key.name} to {made.node}", "Binding"
-        )
+        assigned = f"Successfully assigned {key.namespace}/{key.name} to {made.node}"
+        outcomes.tell(self._near, pod, "Normal", "Scheduled", assigned, action="Binding")
 
     async def _bind_volumes(self, pod: Pod, made: Chosen, snapshot: Snapshot) -> bool:
         """Give waiting claims their volumes; True when there were any: the pod is placed once they are bound."""
@@ -234,41 +274,39 @@ class Scheduler:
                 await self._near.client.update(volume_kind.KIND, msgspec.structs.replace(volume, spec=spec))
         return waiting
 
-    async def _tell_refused(self, pod: Pod, made: Refused) -> None:
-        self._tell(pod, "Warning", "FailedScheduling", made.message)
-        before = pods.condition(pod, "PodScheduled")
-        if before is not None and (before.status, before.reason, before.message) == (
-            "False",
-            "Unschedulable",
-            made.message,
-        ):
+    async def _refused(self, pod: Pod, made: Refused, snapshot: Snapshot, profile: Profile) -> None:
+        """Make room where that may be; say why the pod waits."""
+        if not profile.preempts or not snapshot.nodes:
+            await outcomes.say_refused(self._near, pod, made.message)
             return
-        now = format_time(self._near.clock.now())
-        since = before.last_transition_time if before is not None and before.status == "False" else now
-        condition = {
-            "type": "PodScheduled",
-            "status": "False",
-            "observedGeneration": pod.metadata.generation,
-            "lastProbeTime": None,
-            "lastTransitionTime": since,
-            "reason": "Unschedulable",
-            "message": made.message,
-        }
-        try:
-            await self._near.client.patch(
-                pod_kind.KIND,
-                pod.metadata.name,
-                pod.metadata.namespace,
-                {"metadata": {"uid": pod.metadata.uid}, "status": {"conditions": [condition]}},
-                content_type=STRATEGIC,
-                subresource="status",
-            )
-        except NotFound:
+        found = preempt(pod, snapshot, profile.rules, made, self._near.clock.chance)
+        if isinstance(found, Nothing):
+            if found.forget_nomination:
+                self._nominated.pop(pod.metadata.uid, None)
+            nominated = "" if found.forget_nomination and pod.status.nominated_node_name else None
+            await outcomes.say_refused(self._near, pod, f"{made.message} preemption: {found.words}", nominated)
             return
+        await self._make_room(pod, found, made.message)
 
-    def _tell(self, pod: Pod, type_: str, reason: str, message: str, action: str = "Scheduling") -> None:
-        speaker = Speaker(NAME, modern=True, action=action)
-        self._near.recorder.tell(speaker, Note(about(pod_kind.KIND, pod), type_, reason, message))
+    async def _make_room(self, pod: Pod, found: Sacrifice, message: str) -> None:
+        uid = pod.metadata.uid
+        weaker = [
+            other
+            for other_uid, (node, other) in self._nominated.items()
+            if node == found.node and other_uid != uid and (other.spec.priority or 0) < (pod.spec.priority or 0)
+        ]
+        self._nominated[uid] = (found.node, pod)
+        self._preempting.add(uid)
+        try:
+            await outcomes.say_refused(self._near, pod, message, found.node)
+            for other in weaker:
+                self._nominated.pop(other.metadata.uid, None)
+                await outcomes.take_back_nomination(self._near, other)
+            for victim in found.victims:
+                if victim.metadata.deletion_timestamp is None:
+                    await outcomes.send_away(self._near, victim, pod, found.node)
+        finally:
+            self._preempting.discard(uid)
 
 
 def _claim_reference(claim: Any) -> ObjectReference:

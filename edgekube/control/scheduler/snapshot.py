@@ -6,7 +6,7 @@ Pure. `Summaries` remembers per pod what is costly to work out, as long as the p
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from edgekube.control import pods
@@ -18,6 +18,8 @@ from edgekube.kinds.core.persistentvolume import PersistentVolume
 from edgekube.kinds.core.persistentvolumeclaim import PersistentVolumeClaim
 from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.podspec import PodSpec
+from edgekube.kinds.policy.poddisruptionbudget import PodDisruptionBudget
+from edgekube.kinds.storage.csinode import CSINode
 from edgekube.kinds.storage.storageclass import StorageClass
 
 
@@ -48,6 +50,7 @@ class NodeInfo:
     requested: Amounts
     weighted: Amounts
     ports: frozenset[HostPort]
+    with_affinity: Sequence[Pod] = ()  # those of its pods that say which others they want to be near or away from
 
     @property
     def name(self) -> str:
@@ -58,17 +61,6 @@ class NodeInfo:
     def labels(self) -> Mapping[str, str]:
         """The node's labels."""
         return self.node.metadata.labels
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything rules and scores may look at."""
-
-    nodes: Sequence[NodeInfo]
-    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # name -> labels
-    claims: Mapping[tuple[str, str], PersistentVolumeClaim] = field(default_factory=dict)
-    volumes: Mapping[str, PersistentVolume] = field(default_factory=dict)
-    classes: Mapping[str, StorageClass] = field(default_factory=dict)
 
 
 def summarise(pod: Pod) -> Summary:
@@ -115,11 +107,50 @@ def node_info(node: Node, on_it: Iterable[Pod], summaries: Summaries) -> NodeInf
     requested: dict[str, int] = {}
     weighted: dict[str, int] = {}
     ports: set[HostPort] = set()
+    choosy: list[Pod] = []
     for pod in running:
         summary = summaries.of(pod)
+        if summary.has_affinity:
+            choosy.append(pod)
         for name, value in summary.requests.items():
             requested[name] = requested.get(name, 0) + value
         for name in ("cpu", "memory"):
             weighted[name] = weighted.get(name, 0) + summary.weights.get(name, 0)
         ports.update(summary.ports)
-    return NodeInfo(node, running, amounts.of_node(node), requested, weighted, frozenset(ports))
+    return NodeInfo(node, running, amounts.of_node(node), requested, weighted, frozenset(ports), choosy)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything rules and scores may look at."""
+
+    nodes: Sequence[NodeInfo]
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # name -> labels
+    claims: Mapping[tuple[str, str], PersistentVolumeClaim] = field(default_factory=dict)
+    volumes: Mapping[str, PersistentVolume] = field(default_factory=dict)
+    classes: Mapping[str, StorageClass] = field(default_factory=dict)
+    drivers: Mapping[str, CSINode] = field(default_factory=dict)  # by node: how many volumes each driver can attach
+    budgets: Sequence[PodDisruptionBudget] = ()
+    nominated: Mapping[str, Sequence[Pod]] = field(default_factory=dict)  # by node: pods promised a place on it
+    summaries: Summaries = field(default_factory=Summaries)
+
+    def node(self, name: str) -> NodeInfo | None:
+        """A node by name."""
+        return next((info for info in self.nodes if info.name == name), None) if name else None
+
+    def node_with(self, info: NodeInfo, running: Sequence[Pod]) -> NodeInfo:
+        """A node as it would be with these pods."""
+        return node_info(info.node, running, self.summaries)
+
+    def with_node(self, changed: NodeInfo) -> Snapshot:
+        """The cluster with one node as it would be."""
+        return replace(self, nodes=[changed if info.name == changed.name else info for info in self.nodes])
+
+    def promised_before(self, pod: Pod, node: str) -> list[Pod]:
+        """The pods nominated for a node that are at least as important as this one."""
+        priority = pod.spec.priority or 0
+        return [
+            other
+            for other in self.nominated.get(node, ())
+            if (other.spec.priority or 0) >= priority and other.metadata.uid != pod.metadata.uid
+        ]

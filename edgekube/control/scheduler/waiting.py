@@ -21,11 +21,12 @@ LEFT_BEHIND_S = 300.0  # a refused pod is looked at again after this, whatever h
 @dataclass(slots=True)
 class _Entry:
     priority: int
+    since: int  # the order in which pods came
     attempts: int = 0
     ready_at: float = 0.0  # end of the pause after its last refusal
-    refused_at: float = 0.0
     rules: frozenset[str] = frozenset()
-    state: str = "active"  # active, pausing, refused
+    state: str = "active"  # active, worked, pausing, refused
+    look_at: float = float("inf")  # when time alone brings it back
 
 
 class Waiting:
@@ -34,6 +35,8 @@ class Waiting:
     def __init__(self) -> None:
         self._entries: dict[Key, _Entry] = {}
         self._active: list[tuple[int, int, Key]] = []
+        self._later: list[tuple[float, int, Key]] = []  # by the time they are due; entries that moved on are skipped
+        self._refused: dict[Key, None] = {}  # those that an event may bring back
         self._order = count()
 
     def __len__(self) -> int:
@@ -44,45 +47,50 @@ class Waiting:
 
     def add(self, key: Key, priority: int) -> None:
         """A pod wants a node (again, with changes): look at it at once."""
-        entry = self._entries.setdefault(key, _Entry(priority))
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._entries[key] = _Entry(priority, next(self._order))
         entry.priority = priority
         self._activate(key, entry)
 
     def remove(self, key: Key) -> None:
         """The pod is gone, placed, or not ours."""
         self._entries.pop(key, None)
+        self._refused.pop(key, None)
 
     def refused(self, key: Key, rules: Iterable[str], now: float) -> None:
         """No node suited; these rules said so."""
         entry = self._entries.get(key)
         if entry is None:
             return
-        entry.attempts += 1
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(entry.attempts - 1, 10))
+        self._count(entry, now)
         entry.state, entry.rules = "refused", frozenset(rules)
-        entry.refused_at, entry.ready_at = now, now + pause
+        self._refused[key] = None
+        self._due(key, entry, now + LEFT_BEHIND_S)
 
     def failed(self, key: Key, now: float) -> None:
         """A node suited but could not be taken: try again after a pause."""
-        self.refused(key, (), now)
-        if (entry := self._entries.get(key)) is not None:
-            entry.state = "pausing"
+        entry = self._entries.get(key)
+        if entry is not None:
+            self._count(entry, now)
+            self._pause(key, entry)
 
     def wake(self, rules: frozenset[str], now: float) -> None:
         """Something changed that these rules look at: pods they refused get another look, when their pause is over."""
-        for key, entry in self._entries.items():
-            if entry.state == "refused" and (entry.rules & rules or not entry.rules):
+        for key in list(self._refused):
+            entry = self._entries[key]
+            if entry.rules & rules or not entry.rules:
                 if entry.ready_at <= now:
                     self._activate(key, entry)
                 else:
-                    entry.state = "pausing"
+                    self._pause(key, entry)
 
     def next(self, now: float) -> Key | None:
         """The pod to look at now, None when there is none."""
-        for key, entry in self._entries.items():
-            paused = entry.state == "pausing" and entry.ready_at <= now
-            left_behind = entry.state == "refused" and entry.refused_at + LEFT_BEHIND_S <= now
-            if paused or left_behind:
+        while self._later and self._later[0][0] <= now:
+            due, _, key = heapq.heappop(self._later)
+            entry = self._entries.get(key)
+            if entry is not None and entry.look_at == due:
                 self._activate(key, entry)
         while self._active:
             _, _, key = heapq.heappop(self._active)
@@ -94,10 +102,28 @@ class Waiting:
 
     def wake_at(self) -> float:
         """When `next` may have something by time alone (infinity: never)."""
-        times = [entry.ready_at for entry in self._entries.values() if entry.state == "pausing"]
-        times += [entry.refused_at + LEFT_BEHIND_S for entry in self._entries.values() if entry.state == "refused"]
-        return min(times, default=float("inf"))
+        while self._later:
+            due, _, key = self._later[0]
+            entry = self._entries.get(key)
+            if entry is not None and entry.look_at == due:
+                return due
+            heapq.heappop(self._later)
+        return float("inf")
+
+    def _count(self, entry: _Entry, now: float) -> None:
+        entry.attempts += 1
+        entry.ready_at = now + min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** min(entry.attempts - 1, 10))
+
+    def _pause(self, key: Key, entry: _Entry) -> None:
+        entry.state = "pausing"
+        self._refused.pop(key, None)
+        self._due(key, entry, entry.ready_at)
+
+    def _due(self, key: Key, entry: _Entry, at: float) -> None:
+        entry.look_at = at
+        heapq.heappush(self._later, (at, next(self._order), key))
 
     def _activate(self, key: Key, entry: _Entry) -> None:
-        entry.state = "active"
-        heapq.heappush(self._active, (-entry.priority, next(self._order), key))
+        entry.state, entry.look_at = "active", float("inf")
+        self._refused.pop(key, None)
+        heapq.heappush(self._active, (-entry.priority, entry.since, key))

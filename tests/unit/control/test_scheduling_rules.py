@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgekube.control.scheduler.decide import Chosen, Refused, decide
+from edgekube.control.scheduler.preempt import Nothing, preempt
 from edgekube.control.scheduler.rules.catalog import RULES
 from edgekube.control.scheduler.scores.catalog import SCORES
 from edgekube.control.scheduler.snapshot import Snapshot, Summaries, node_info
@@ -44,7 +46,12 @@ def cluster(nodes: dict[str, dict[str, Any]], running: list[Pod] | None = None, 
 
 
 def verdict(asked: Pod, seen: Snapshot) -> Chosen | Refused:
-    return decide(asked, seen, RULES, SCORES, lambda: 0.0)
+    made = decide(asked, seen, RULES, SCORES, lambda: 0.0)
+    if isinstance(made, Refused):
+        found = preempt(asked, seen, RULES, made, lambda: 0.0)
+        if isinstance(found, Nothing):
+            return replace(made, message=f"{made.message} preemption: {found.words}")
+    return made
 
 
 def near(key: str, app: str, kind: str = "podAffinity") -> dict[str, Any]:

@@ -39,7 +39,7 @@ def prepare(pod: Pod, snapshot: Snapshot) -> State | None:
     taken: set[Place] = set()
     forbidden: set[Place] = set()
     for info in snapshot.nodes:
-        for other in info.pods:
+        for other in info.pods if near or away else info.with_affinity:
             if near and all(term.matches(other, snapshot) for term in near):
                 wanted |= _places(near, info)
             for term in away:
@@ -80,4 +80,4 @@ def _is_near(state: State, info: NodeInfo) -> bool:
     return True
 
 
-RULE = Rule("InterPodAffinity", prepare, refuse, frozenset({"nodes", "pods", "namespaces"}))
+RULE = Rule("InterPodAffinity", prepare, refuse, frozenset({"nodes", "pods", "namespaces"}), looks_around=True)

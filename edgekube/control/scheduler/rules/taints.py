@@ -18,6 +18,8 @@ def prepare(pod: Pod, _: Snapshot) -> Pod:
 
 def refuse(pod: Pod, info: NodeInfo) -> Refusal | None:
     """Nodes with a taint nothing tolerates."""
+    if not info.node.spec.taints:
+        return None
     return REFUSAL if untolerated(info.node, pod.spec.tolerations, EFFECTS) is not None else None
 
 

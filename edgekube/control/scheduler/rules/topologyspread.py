@@ -86,4 +86,4 @@ def refuse(spreads: Sequence[Spread], info: NodeInfo) -> Refusal | None:
     return None
 
 
-RULE = Rule("PodTopologySpread", prepare, refuse, frozenset({"nodes", "pods"}))
+RULE = Rule("PodTopologySpread", prepare, refuse, frozenset({"nodes", "pods"}), looks_around=True)

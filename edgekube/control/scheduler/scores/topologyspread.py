@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from edgekube.control.owners import controller_uid
 from edgekube.control.scheduler.decide import BEST_SCORE, Score
@@ -29,7 +31,12 @@ class Spread:
     weight: float
 
 
-def prepare(pod: Pod, snapshot: Snapshot, suiting: Sequence[NodeInfo]) -> Sequence[Spread] | None:
+Defaults = Sequence[tuple[str, int]]  # topology key and greatest skew
+
+
+def prepare(
+    pod: Pod, snapshot: Snapshot, suiting: Sequence[NodeInfo], *, defaults: Defaults = DEFAULTS
+) -> Sequence[Spread] | None:
     """Count for each soft constraint."""
     soft = [c for c in pod.spec.topology_spread_constraints if c.when_unsatisfiable == "ScheduleAnyway"]
     made: list[Spread] = []
@@ -42,7 +49,7 @@ def prepare(pod: Pod, snapshot: Snapshot, suiting: Sequence[NodeInfo]) -> Sequen
                 counts[place] = counts.get(place, 0) + matching(pod, query, info)
         made.append(_spread(constraint.topology_key, constraint.max_skew, counts, suiting))
     if not pod.spec.topology_spread_constraints and (owner := controller_uid(pod)):
-        made = [_siblings(owner, key, skew, snapshot, suiting) for key, skew in DEFAULTS]
+        made = [_siblings(owner, key, skew, snapshot, suiting) for key, skew in defaults]
     return [spread for spread in made if spread.counts] or None
 
 
@@ -77,3 +84,19 @@ def level(scores: Sequence[float]) -> Sequence[float]:
 
 
 SCORE = Score("PodTopologySpread", 2, prepare, score, level)
+
+
+def configured(arguments: Mapping[str, Any]) -> Score:
+    """The score for PodTopologySpreadArgs. Raises ValueError."""
+    kind = arguments.get("defaultingType") or "System"
+    given = arguments.get("defaultConstraints") or ()
+    if kind not in ("System", "List"):
+        raise ValueError(f"no defaultingType {kind!r}")
+    if kind == "System":
+        if given:
+            raise ValueError("defaultConstraints need defaultingType List")
+        return SCORE
+    if any(one.get("whenUnsatisfiable") != "ScheduleAnyway" for one in given):
+        raise ValueError("defaultConstraints here can only be ScheduleAnyway")
+    defaults = [(str(one["topologyKey"]), int(one["maxSkew"])) for one in given]
+    return Score("PodTopologySpread", 2, partial(prepare, defaults=defaults), score, level)
