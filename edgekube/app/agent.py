@@ -16,6 +16,7 @@ from typing import Protocol
 
 import trio
 
+from edgekube.app import registries
 from edgekube.app.config import CLUSTER_CIDR, own_address
 from edgekube.client.interface import Client
 from edgekube.clock import Clock
@@ -62,6 +63,8 @@ class MachineConfig(Protocol):
     def pod_manifest_path(self) -> str: ...
     @property
     def resolv_conf(self) -> Path: ...
+    @property
+    def private_registry(self) -> Path: ...
 
 
 class Running(Protocol):
@@ -130,7 +133,8 @@ def network_config(config: MachineConfig, address: str | OwnAddress) -> NetworkC
 
 
 def node_config(config: MachineConfig, address: str | OwnAddress) -> NodeConfig:
-    """What the node room is told."""
+    """What the node room is told. Raises UsageError when registries.yaml is wrong."""
+    known = registries.read(config.private_registry)
     return NodeConfig(
         node_name=config.node_name,
         node_ip=address if isinstance(address, str) else address(),
@@ -145,6 +149,8 @@ def node_config(config: MachineConfig, address: str | OwnAddress) -> NodeConfig:
         labels=dict(label.split("=", 1) for label in config.node_label),
         taints=tuple(_taint(text) for text in config.node_taint),
         host_resolv_conf=config.resolv_conf,
+        registry_hosts_dir=registries.write(known, config.data_dir / "node" / "registries"),
+        registry_credentials=registries.credentials(known),
     )
 
 

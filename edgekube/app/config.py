@@ -72,6 +72,8 @@ OPTIONS = (
     Option("pod-manifest-path", "Directory of static pod manifests.", metavar="DIR"),
     Option("resolv-conf", "The resolv.conf whose name servers are asked for names outside the cluster.",
            "/etc/resolv.conf", metavar="FILE"),
+    Option("private-registry", "Mirrors, credentials and certificates of image registries.",
+           "/etc/edgekube/registries.yaml", metavar="FILE"),
     Option("tls-san", "Further name or address in the API's certificate.", (), "many", "NAME"),
     Option("token", "A bearer token that is let in as administrator.", metavar="TOKEN"),
     Option("oidc-issuer-url", "Outside issuer whose OpenID Connect tokens are let in, https://...", metavar="URL"),
@@ -117,6 +119,7 @@ class ServerConfig:
     container_runtime_endpoint: str = ""
     pod_manifest_path: str = ""
     resolv_conf: Path = Path("/etc/resolv.conf")
+    private_registry: Path = Path("/etc/edgekube/registries.yaml")
     tls_san: tuple[str, ...] = ()
     token: str = field(default="", repr=False)
     oidc_issuer_url: str = ""
@@ -268,7 +271,7 @@ def _checked(values: dict[str, Any]) -> ServerConfig:
         values[name] = Path(values[name]).expanduser().absolute() if values[name] else None
     if values["log_format"] not in ("text", "json"):
         raise UsageError(f"--log-format: {values['log_format']!r} is neither text nor json")
-    for name in ("data_dir", "write_kubeconfig", "resolv_conf"):
+    for name in ("data_dir", "write_kubeconfig", "resolv_conf", "private_registry"):
         values[name] = Path(values[name]).expanduser().absolute()
     values["node_name"] = (values["node_name"] or socket.gethostname()).lower()
     if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", values["node_name"]):

@@ -44,6 +44,7 @@ class AgentConfig:
     container_runtime_endpoint: str = ""
     pod_manifest_path: str = ""
     resolv_conf: Path = Path("/etc/resolv.conf")
+    private_registry: Path = Path("/etc/edgekube/registries.yaml")
     cluster: dict[str, str] = field(
         default_factory=dict
     )  # the cluster's settings, by the names of the server's options
@@ -125,7 +126,7 @@ class Identity:
     def write_config(self, config: AgentConfig) -> None:
         """Remember what this agent is."""
         kept = {key: value for key, value in asdict(config).items() if key != "data_dir"}
-        kept["resolv_conf"] = str(config.resolv_conf)
+        kept |= {name: str(kept[name]) for name in ("resolv_conf", "private_registry")}
         self.put(self._settings, json.dumps(kept, indent=1).encode())
 
     def read_config(self) -> AgentConfig:
@@ -142,7 +143,9 @@ class Identity:
                 key: tuple(value) if isinstance(value, list) else value for key, value in kept.items() if key in known
             }
             config = AgentConfig(**kept, data_dir=self.directory.parent)
-            return replace(config, resolv_conf=Path(config.resolv_conf))
+            return replace(
+                config, resolv_conf=Path(config.resolv_conf), private_registry=Path(config.private_registry)
+            )
         except (OSError, ValueError, TypeError) as error:
             raise EnvironmentError_(f"{self._settings} cannot be read ({error}): leave and join again") from error
 

@@ -27,6 +27,7 @@ class NodeConfig:
     runtime_endpoint: str = ""
     containerd: str = "containerd"
     registry_hosts_dir: Path | None = None
+    registry_credentials: str = field(default="", repr=False)  # TOML for our own containerd
     run_dir: Path | None = None  # sockets and state of this boot; default below data_dir
     log_dir: Path | None = None  # pod logs; default below data_dir
     log_links_dir: Path | None = None  # e.g. /var/log/containers, where log shippers look

@@ -118,6 +118,7 @@ def own_containerd(config: NodeConfig) -> ContainerdConfig:
         cni_bin_dir=str(config.cni_bin_dir),
         binary=config.containerd,
         registry_hosts_dir=str(config.registry_hosts_dir) if config.registry_hosts_dir else "",
+        registry_credentials=config.registry_credentials,
     )
 
 

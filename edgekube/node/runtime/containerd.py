@@ -16,7 +16,7 @@ import os
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -43,6 +43,7 @@ class ContainerdConfig:
     cni_bin_dir: str
     binary: str = "containerd"
     registry_hosts_dir: str = ""  # per-registry mirrors and certificates, as containerd's hosts.toml describes
+    registry_credentials: str = field(default="", repr=False)  # tables of the CRI plugin's `registry.configs`
 
     @property
     def socket(self) -> Path:
@@ -106,7 +107,7 @@ disabled_plugins = [
   runtime_type = "io.containerd.runc.v2"
 [{cri}.containerd.runtimes.runc.options]
   SystemdCgroup = false
-{certs}"""
+{certs}{config.registry_credentials}"""
 
 
 async def choose_snapshotter(root: Path) -> str:
@@ -165,6 +166,7 @@ async def keep_containerd(
             await process.end(old)
             old.release()
         left_running = 0
+    settings.touch(mode=0o600)  # it may hold credentials of registries
     settings.write_text(wanted)
 
     def started(pid: int) -> None:
