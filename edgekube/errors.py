@@ -23,8 +23,9 @@ Source of codes and reasons: Kubernetes meta/v1 StatusReason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -87,6 +88,9 @@ class ApiError(EdgekubeError):
     code: int = 500
     reason: str = ""
     BY_REASON: ClassVar[dict[str, type[ApiError]]] = {}
+    # what was said on the way to the failure: texts of Warning headers, notes for the audit log
+    warnings: Sequence[str] = ()
+    annotations: Mapping[str, str] = MappingProxyType({})
 
     def __init__(
         self,

@@ -94,8 +94,8 @@ def _declared_text(schema: JSONSchema) -> Type:
         known, most, least = _FORMATS[form]
         return Type(known.kind, known.name, max_elements=most, min_bytes=least)
     if form == "byte":
-        most = schema.get("maxLength")
-        return Type("bytes", max_elements=MOST_BYTES - 2 if most is None else max(int(most), 0), min_bytes=2)
+        given = schema.get("maxLength")
+        return Type("bytes", max_elements=MOST_BYTES - 2 if given is None else max(int(given), 0), min_bytes=2)
     otherwise = MOST_BYTES - 2
     if schema.get("enum"):
         otherwise = max((len(one.encode()) for one in schema["enum"] if isinstance(one, str)), default=0)
@@ -107,8 +107,8 @@ def _declared_list(schema: JSONSchema) -> Type | None:
     element = declared(items, root=bool(items.get(EMBEDDED))) if items is not None else None
     if element is None:
         return None
-    most = schema.get("maxItems")
-    most = (MOST_BYTES - 2) // (element.min_bytes + 1) if most is None else max(int(most), 0)
+    given = schema.get("maxItems")
+    most = (MOST_BYTES - 2) // (element.min_bytes + 1) if given is None else max(int(given), 0)
     return types.list_of(element, max_elements=most, min_bytes=2)
 
 
@@ -118,8 +118,8 @@ def _declared_object(schema: JSONSchema) -> Type | None:
         value = declared(additional, root=bool(additional.get(EMBEDDED)))
         if value is None:
             return None
-        most = schema.get("maxProperties")
-        most = (MOST_BYTES - 2) // (value.min_bytes + 6) if most is None else max(int(most), 0)
+        given = schema.get("maxProperties")
+        most = (MOST_BYTES - 2) // (value.min_bytes + 6) if given is None else max(int(given), 0)
         return types.map_of(types.STRING, value, max_elements=most, min_bytes=2)
     required, least = set(schema.get("required") or ()), 2
     fields: dict[str, tuple[Type, str]] = {}

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -20,6 +20,7 @@ from edgekube.api.kind import ENCODER, Kind
 from edgekube.api.meta import DeleteOptions
 from edgekube.net.exchange import Exchange, Request
 from edgekube.server import answers, bodies, negotiation, options, patches
+from edgekube.server.admission import outsiders
 from edgekube.server.bodies import JSON, PROTOBUF, YAML, Document
 from edgekube.server.context import Context, User
 from edgekube.server.listing import Page
@@ -31,7 +32,10 @@ from edgekube.server.watching import WatchEvent
 from edgekube.server.writing import Target, Written
 from edgekube.wire.tunnel import bounded_seconds
 
+T = TypeVar("T")
+
 ANY_SCALE = "*/scale"  # of custom resources
+ADMIT_THEMSELVES = frozenset({"eviction", "scale"})
 BOOKMARKS = "edgekube-bookmark-seconds"  # a request header of our agents
 BODY_MAX_BYTES = 3 * 1024 * 1024
 MANAGER_FROM_AGENT_LETTERS = 128
@@ -67,6 +71,15 @@ def context_of(request: Request, user: User, chosen: options.WriteOptions) -> Co
     return Context(
         user=user, dry_run=chosen.dry_run, field_manager=manager, field_validation=chosen.field_validation or "Warn"
     )
+
+
+async def _telling(context: Context, work: Awaitable[T]) -> T:
+    """A write's outcome; a failure carries what was said on the way to it."""
+    try:
+        return await work
+    except errors.ApiError as problem:
+        problem.warnings, problem.annotations = context.warnings, context.annotations
+        raise
 
 
 def manager_from_agent(agent: str) -> str:
@@ -145,7 +158,11 @@ class Resources:
             applies = request.header("content-type").startswith(patches.APPLY_PATCH)
             chosen = options.write_options(name, request.query, apply=applies) if name else options.WriteOptions()
             context = context_of(request, user, chosen)
-            return await special(asked, target, request, body, context), context
+            if asked.verb == "create" and asked.subresource not in ADMIT_THEMSELVES:
+                place = (target.namespace, target.name, target.subresource)
+                chain = self.registry.admission
+                request, body = await outsiders.admit(chain, kind, place, request, body, context)
+            return await _telling(context, special(asked, target, request, body, context)), context
         if asked.subresource and asked.subresource not in (
             "status",
             "ephemeralcontainers",
@@ -200,14 +217,15 @@ class Resources:
         kind, form = target.kind, self.form(target.kind, request)
         context = context_of(request, user, options.write_options("CreateOptions", request.query))
         document = bodies.read_object(kind, body, request.header("content-type"), context)
-        made = await self.registry.create(kind, target.namespace, document, context)
+        made = await _telling(context, self.registry.create(kind, target.namespace, document, context))
         return self.one(kind, form, request, made.value, 201), context
 
     async def _update(self, target: Target, request: Request, body: bytes, user: User) -> tuple[Answer, Context]:
         kind, form = target.kind, self.form(target.kind, request)
         context = context_of(request, user, options.write_options("UpdateOptions", request.query))
         document = bodies.read_object(kind, body, request.header("content-type"), context)
-        return self._written(kind, form, request, await self.registry.update(target, document, context)), context
+        written = await _telling(context, self.registry.update(target, document, context))
+        return self._written(kind, form, request, written), context
 
     async def _patch(self, target: Target, request: Request, body: bytes, user: User) -> tuple[Answer, Context]:
         kind = target.kind
@@ -219,7 +237,8 @@ class Resources:
         patch = Patch(
             media=media, content=patches.read_patch(media, body, context), data=body, force=bool(chosen.force)
         )
-        return self._written(kind, form, request, await self.registry.patch(target, patch, context)), context
+        written = await _telling(context, self.registry.patch(target, patch, context))
+        return self._written(kind, form, request, written), context
 
     def _written(self, kind: Kind[Any], form: Form, request: Request, written: Written) -> Answer:
         return self.one(kind, form, request, written.stored.value, 201 if written.created else 200)
@@ -228,7 +247,8 @@ class Resources:
         kind, form = target.kind, self.form(target.kind, request)
         wanted = read_delete_options(request, body)
         context = Context(user=user)
-        result, _ = await self.registry.delete(kind, target.namespace, target.name, wanted, context)
+        deleting = self.registry.delete(kind, target.namespace, target.name, wanted, context)
+        result, _ = await _telling(context, deleting)
         if isinstance(result, Stored):
             return self.one(kind, form, request, result.value), context
         return self.plain(None, Form(form.media), result), context
@@ -239,7 +259,8 @@ class Resources:
         kind, form = target.kind, self.form(target.kind, request)
         selected = options.list_options(kind, request.query)
         wanted, context = read_delete_options(request, body), Context(user=user)
-        values, revision = await self.registry.delete_collection(kind, target.namespace, selected, wanted, context)
+        deleting = self.registry.delete_collection(kind, target.namespace, selected, wanted, context)
+        values, revision = await _telling(context, deleting)
         page = Page(values, revision)
         shaped = negotiation.shaped_list(kind, form, page, self.include(request), self._now())
         return Answer(200, negotiation.encode(form.media, kind, shaped), form.media), context

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -28,7 +28,7 @@ from edgekube.server.aggregation.remotes import Remote
 from edgekube.server.audit import Audited, Auditor
 from edgekube.server.auth.impersonation import Impersonation
 from edgekube.server.bodies import JSON
-from edgekube.server.context import ANONYMOUS, Attributes, Authenticator, Authorizer, Context, User
+from edgekube.server.context import ANONYMOUS, Attributes, Authenticator, Authorizer, User
 from edgekube.server.documents import Documents
 from edgekube.server.fairness import Fairness
 from edgekube.server.metrics import Metrics
@@ -84,7 +84,9 @@ class Routes:
             code = await self._begin(exchange, asked, headers, audited)
         except errors.ApiError as problem:
             code = problem.code
-            await self._refuse(exchange, problem, headers)
+            if audited is not None:
+                audited.annotations |= problem.annotations
+            await self._refuse(exchange, problem, [*headers, *warning_headers(problem.warnings)])
         except (trio.BrokenResourceError, trio.ClosedResourceError, errors.ConnectionFailed):
             code = 499
         except errors.StoreError as problem:  # the store has said so in the log; a trace would say nothing more
@@ -201,7 +203,7 @@ class Routes:
             raise errors.Timeout("Timeout: request did not complete within the allotted timeout")
         if audited is not None:
             audited.annotations |= context.annotations
-        return await self._send(exchange, answer, [*headers, *warning_headers(context)])
+        return await self._send(exchange, answer, [*headers, *warning_headers(context.warnings)])
 
     async def _remote(self, asked: Asked) -> Remote | None:
         return None if self.aggregator is None else await self.aggregator.remote_for(asked)
@@ -323,9 +325,9 @@ def forbidden(attributes: Attributes, reason: str) -> errors.Forbidden:
     )
 
 
-def warning_headers(context: Context) -> list[tuple[str, str]]:
+def warning_headers(warnings: Sequence[str]) -> list[tuple[str, str]]:
     """Warning headers, each text once."""
-    return [("Warning", f"299 - {quoted(text)}") for text in dict.fromkeys(context.warnings)]
+    return [("Warning", f"299 - {quoted(text)}") for text in dict.fromkeys(warnings)]
 
 
 def quoted(text: str) -> str:

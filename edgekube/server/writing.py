@@ -52,6 +52,9 @@ class Target:
     namespace: str
     name: str
     subresource: str = ""
+    # where a subresource writes the whole object: its name, and the document that admission is shown instead
+    through: str = ""
+    view: Callable[[Any], Document] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +263,8 @@ class Writer:
             item=item,
             old=old,
             subresource=target.subresource,
+            through=target.through,
+            view=target.view,
         )
         await self._admission.mutate(review)
         return await self._finish_update(review, live, row)

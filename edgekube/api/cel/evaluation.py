@@ -390,6 +390,7 @@ def _rounds(over: Run, first: int, second: int, price: int) -> Callable[[Frame],
 
 def _quantifier(rounds: Any, body: Run, ends: bool) -> Run:
     """all (ends at False) and exists (ends at True): an error counts only if nothing ends it."""
+    otherwise = not ends
 
     def run(frame: Frame) -> bool:
         failed: CelError | None = None
@@ -401,13 +402,13 @@ def _quantifier(rounds: Any, body: Run, ends: bool) -> Run:
             except CelError as problem:
                 failed = problem
                 continue
-            if value is ends:
-                return ends
-            if value is not (not ends):
+            if value is not otherwise:
+                if value is ends:
+                    return not otherwise
                 failed = CelError("no such overload")
         if failed is not None:
             raise failed
-        return not ends
+        return otherwise
 
     return run
 

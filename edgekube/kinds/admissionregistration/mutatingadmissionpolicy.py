@@ -21,7 +21,7 @@ from edgekube.kinds.admissionregistration.webhook_rules import FAILURE_POLICIES,
 from edgekube.kinds.columns import AGE, NAME, described
 
 if TYPE_CHECKING:
-    from edgekube.api.cel.admission import Scope
+    from edgekube.api.cel.admission import Scope as ExpressionScope
 
 
 class ApplyConfiguration(Struct):
@@ -62,7 +62,7 @@ def default(policy: MutatingAdmissionPolicy) -> None:
 PATCH_TYPES = ("ApplyConfiguration", "JSONPatch")
 
 
-def _mutation_rules(path: str, mutation: Mutation, scope: Scope) -> list[FieldError]:
+def _mutation_rules(path: str, mutation: Mutation, scope: ExpressionScope) -> list[FieldError]:
     """The patch of the type it says, and no other."""
     from edgekube.api.cel.admission import APPLIED, PATCHES
 

@@ -21,7 +21,7 @@ from edgekube.kinds.admissionregistration.webhook_rules import FAILURE_POLICIES
 from edgekube.kinds.columns import AGE, NAME, described
 
 if TYPE_CHECKING:
-    from edgekube.api.cel.admission import Scope
+    from edgekube.api.cel.admission import Scope as ExpressionScope
 
 
 class AuditAnnotation(Struct):
@@ -78,7 +78,7 @@ NOTHING_TO_DO = "validations or auditAnnotations must contain at least one item"
 ANNOTATIONS_MOST, ANNOTATION_BYTES = 20, 5 * 1024
 
 
-def _validation_rules(path: str, validation: Validation, scope: Scope) -> list[FieldError]:
+def _validation_rules(path: str, validation: Validation, scope: ExpressionScope) -> list[FieldError]:
     from edgekube.api.cel.types import BOOL, STRING
 
     broken: list[FieldError] = []
@@ -100,7 +100,7 @@ def _validation_rules(path: str, validation: Validation, scope: Scope) -> list[F
     return broken
 
 
-def _annotation_rules(name: str, annotations: list[AuditAnnotation], scope: Scope) -> list[FieldError]:
+def _annotation_rules(name: str, annotations: list[AuditAnnotation], scope: ExpressionScope) -> list[FieldError]:
     from edgekube.api.cel.types import NULL, STRING
 
     broken: list[FieldError] = []

@@ -6,7 +6,7 @@ pkg/admission/interfaces.go.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
@@ -31,12 +31,19 @@ class Review:
     item: Any = None
     old: Any = None
     subresource: str = ""
+    through: str = ""  # the subresource through which the whole object is written; `view`: what clients see of it there
+    view: Callable[[Any], dict[str, Any]] | None = None
     options: DeleteOptions | None = None
-    subresource_object: bool = False  # `item` is a document of another kind (a Scale, a Binding, options of a connection)
+    subresource_object: bool = False  # `item` is a document of another kind (a Scale, options of a connection)
     of_collection: bool = False  # one of many that go together: its name was not in the request
     changed: bool = False  # a webhook or policy changed it: all steps are asked once more
     again: bool = False  # this is that second time
     memory: dict[str, Any] = field(default_factory=dict)  # what a step remembers of the first, by its name
+
+    @property
+    def asked_subresource(self) -> str:
+        """As the request named it."""
+        return self.subresource or self.through
 
     @property
     def resource(self) -> str:
@@ -71,6 +78,10 @@ class Step:
     async def connect(self, review: Review, cluster: Cluster) -> None:
         """Refuse a connection (exec, attach, port-forward, proxy); `review.item` is a document with its options."""
 
+    async def listens(self) -> bool:
+        """Whether `connect` has anything to say at all at this moment."""
+        return False
+
     async def settle(self, review: Review, cluster: Cluster, *, stored: bool) -> None:
         """The write this step said yes to was stored, or was not: give back what was reserved."""
 
@@ -102,6 +113,13 @@ class Chain:
         """All of it, for a connection."""
         for step in self._connecting:
             await step.connect(review, self._cluster)
+
+    async def listens(self) -> bool:
+        """Whether anybody outside wishes to see connections and objects that are not stored."""
+        for step in self._connecting:
+            if await step.listens():
+                return True
+        return False
 
     async def prepare(self, review: Review) -> None:
         """What the server gives."""

@@ -127,7 +127,7 @@ class MutatingPolicies(Step):
             return []
         failures, changed = [], False
         for at, mutation in enumerate(policy.spec.mutations):
-            if review.item is None:
+            if review.item is None or review.view is not None:  # a Scale is what it is
                 continue
             if at:
                 bound = await self._policies.bindings(invoked, review, cluster)

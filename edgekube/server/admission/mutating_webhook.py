@@ -64,6 +64,10 @@ class MutatingWebhooks(Step):
         if hooks and not exempt(review):
             await self._dispatch(hooks, review, cluster)
 
+    async def listens(self) -> bool:
+        """Whether there are any."""
+        return bool(await self._tools.mutating.now())
+
     async def connect(self, review: Review, cluster: Cluster) -> None:
         """The same for connections; nothing can be changed about them."""
         await self.mutate(review, cluster)
@@ -114,7 +118,7 @@ class MutatingWebhooks(Step):
 
     async def _patched(self, invoked: Invocation, review: Review, before: Document | None, verdict: Verdict) -> bool:
         kind, name = review.kind, invoked.hook.name
-        if before is None:
+        if before is None or review.view is not None:
             words = (
                 f'admission webhook "{name}" attempted to modify the object, which is not supported for this operation'
             )

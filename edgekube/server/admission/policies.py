@@ -175,6 +175,10 @@ class Policies(Generic[P]):
         self._policies: Kept[tuple[Policy[P], ...]] = Kept(tools.store, policies, _prepared_policies)
         self._bindings = Kept(tools.store, bindings, _prepared_bindings)
 
+    async def now(self) -> tuple[Policy[P], ...]:
+        """All policies of this moment, bound or not."""
+        return await self._policies.now()
+
     async def at_hand(self, review: Review) -> list[tuple[Policy[P], list[Binding]]]:
         """Policies that are bound anywhere, unless the write is none of theirs."""
         policies = await self._policies.now()
@@ -182,6 +186,10 @@ class Policies(Generic[P]):
             return []
         bindings = await self._bindings.now()
         return [(one, bindings[one.name]) for one in policies if one.name in bindings]
+
+    async def exist(self) -> bool:
+        """Whether there are any policies at all."""
+        return bool(await self._policies.now())
 
     def concerned(
         self, policy: Policy[P], bindings: Sequence[Binding], review: Review, cluster: Cluster
@@ -222,8 +230,11 @@ class Policies(Generic[P]):
 
     async def objects(self, kind: Kind[Any], review: Review) -> tuple[Any, Any]:
         """(object, oldObject) in a version."""
-        made = []
+        made: list[Any] = []
         for item in (review.item, review.old):
+            if review.view is not None and item is not None:
+                made.append(review.view(item))
+                continue
             document = document_of(review.kind, item)
             if document is not None and kind is not review.kind and not review.subresource_object:
                 document = await in_version(review.kind, kind, document)

@@ -99,6 +99,10 @@ class ValidatingPolicies(Step):
         if for_write:
             await self._dispatch(for_write, review, cluster)
 
+    async def listens(self) -> bool:
+        """Whether there are any policies."""
+        return await self._policies.exist()
+
     async def connect(self, review: Review, cluster: Cluster) -> None:
         """The same for connections."""
         await self.validate(review, cluster)

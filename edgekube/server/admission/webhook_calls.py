@@ -113,8 +113,8 @@ def request_of(invoked: Invocation, review: Review, uid: str, objects: tuple[Any
         "dryRun": review.context.dry_run,
         "options": options_of(review),
     }
-    if review.subresource:
-        made["subResource"] = made["requestSubResource"] = review.subresource
+    if review.asked_subresource:
+        made["subResource"] = made["requestSubResource"] = review.asked_subresource
     return {name: value for name, value in made.items() if value != ""}
 
 

@@ -112,8 +112,8 @@ def kind_of(kind: Kind[Any], review: Review) -> Names:
     """The kind of the object under review, which for a subresource may be another than the resource's."""
     if review.operation == CONNECT:
         return Names("", "v1", review.item["kind"])
-    if review.subresource:
-        found = next((one for one in subresources(kind) if one.name == review.subresource), None)
+    if review.asked_subresource:
+        found = next((one for one in subresources(kind) if one.name == review.asked_subresource), None)
         if found is not None and (found.group or found.version or found.kind != kind.name):
             return Names(found.group or kind.group, found.version or kind.version, found.kind)
     return Names(kind.group, kind.version, kind.name)
@@ -137,7 +137,7 @@ def _matches(rule: Any, resource: Names, review: Review) -> bool:
         return False
     for text in rule.resources:
         plural, _, subresource = text.partition("/")
-        if plural in ("*", resource.name) and subresource in ("*", review.subresource):
+        if plural in ("*", resource.name) and subresource in ("*", review.asked_subresource):
             return True
     return False
 

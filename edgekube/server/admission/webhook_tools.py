@@ -40,8 +40,11 @@ class Webhooks:
 
     async def objects(self, invoked: Invocation, review: Review) -> tuple[Any, Any]:
         """(object, oldObject) in the version that the webhook asked for."""
-        made = []
+        made: list[Any] = []
         for item in (review.item, review.old):
+            if review.view is not None and item is not None:
+                made.append(review.view(item))
+                continue
             document = document_of(review.kind, item)
             if document is not None and invoked.kind is not review.kind and not review.subresource_object:
                 document = await in_version(review.kind, invoked.kind, document)

@@ -7,6 +7,7 @@ Source: kubernetes pkg/registry/apps/deployment/storage (ScaleREST) and apimachi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from edgekube import errors
@@ -154,7 +155,7 @@ class Scale:
             )
             return _owned(target, live, made, owners)
 
-        main = Target(kind=target.kind, namespace=target.namespace, name=target.name)
+        main = replace(target, subresource="", through="scale", view=view)
         written = await self._registry.writer.update(
             main, transform, context, may_create=False, tracked=True, attempts=attempts
         )
@@ -178,7 +179,7 @@ class Scale:
             owners = result["metadata"].get("managedFields") or []
             return _owned(target, live, _with_replicas(target, live, result), owners)
 
-        main = Target(kind=target.kind, namespace=target.namespace, name=target.name)
+        main = replace(target, subresource="", through="scale", view=view)
         written = await self._registry.writer.update(main, transform, context, may_create=False, tracked=True)
         return view(written.stored.item)
 
