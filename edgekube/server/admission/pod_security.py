@@ -97,6 +97,8 @@ class PodSecurity(Step):
             return
         labels = _labels(review, cluster)
         enforced = policy_of(labels, "enforce")
+        review.context.annotations[f"{PREFIX}enforce-policy"] = str(enforced)
+        self._note(review, policy_of(labels, "audit"), review.item)
         found = violations(review.item, enforced.level, enforced.minor)
         if found:
             words = f'violates PodSecurity "{enforced}": {", ".join(map(str, found))}'
@@ -108,7 +110,16 @@ class PodSecurity(Step):
         for member in TEMPLATES[review.resource]:
             template = getattr(template, member, None)
         if template is not None and template.spec is not None:
-            self._warn(review, policy_of(_labels(review, cluster), "warn"), template)
+            labels = _labels(review, cluster)
+            self._note(review, policy_of(labels, "audit"), template)
+            self._warn(review, policy_of(labels, "warn"), template)
+
+    @staticmethod
+    def _note(review: Review, policy: Policy, pod: Any) -> None:
+        """For the audit log."""
+        if policy.level != PRIVILEGED and (found := violations(pod, policy.level, policy.minor)):
+            words = f'would violate PodSecurity "{policy}": {", ".join(map(str, found))}'
+            review.context.annotations[f"{PREFIX}audit-violations"] = words
 
     @staticmethod
     def _warn(review: Review, policy: Policy, pod: Any) -> None:

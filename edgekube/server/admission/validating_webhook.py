@@ -54,6 +54,10 @@ class ValidatingWebhooks(Step):
         if refusals:
             raise refusals[min(refusals)]
 
+    async def listens(self) -> bool:
+        """Whether there are any."""
+        return bool(await self._tools.validating.now())
+
     async def connect(self, review: Review, cluster: Cluster) -> None:
         """The same for connections."""
         await self.validate(review, cluster)

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from edgekube.net.exchange import Request
+from edgekube.server.resources import Answer
 from tests.server_harness import JSON_PATCH, MERGE, Api, config_map, pod
 from tests.tls_peers import Authority, Peer, https_peer
 
@@ -373,3 +374,59 @@ async def test_conditions_say_whom_a_webhook_is_not_asked_about(api: Api, author
     assert words == (
         "configmaps \"c\" is forbidden: expression 'object.nothing.here == 1' resulted in error: no such key: nothing"
     )
+
+
+async def test_what_is_never_stored_is_shown_too(api: Api, authority: Authority) -> None:
+    async def respond(_: Request, review: Any) -> Any:
+        operations = []
+        if review["request"]["resource"]["resource"] == "serviceaccounts":
+            operations = [{"op": "replace", "path": "/spec/expirationSeconds", "value": 1200}]
+        return answer(review, *operations)
+
+    granted = []
+
+    async def grant(asked: Any, target: Any, request: Request, body: bytes, context: Any) -> Any:
+        granted.append((request.header("content-type"), json.loads(body)))
+        return Answer(201, b"{}")
+
+    api.server.resources.special["/serviceaccounts/token"] = grant
+    asking = {
+        "apiVersion": "authentication.k8s.io/v1",
+        "kind": "TokenRequest",
+        "spec": {"audiences": [], "expirationSeconds": 600},
+    }
+    async with https_peer(authority, respond) as peer:
+        await configure(api, "Mutating", hook(peer, rules=[rule("serviceaccounts/token", "pods/binding")]))
+        await api.good("POST", "/api/v1/namespaces/default/serviceaccounts/default/token", asking)
+    (sent,) = [review["request"] for _, review in peer.heard]
+    assert sent["kind"] == {"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"}
+    assert (sent["subResource"], sent["name"], sent["operation"]) == ("token", "default", "CREATE")
+    assert granted == [("application/json", asking | {"spec": {"audiences": [], "expirationSeconds": 1200}})]
+
+
+async def test_connections_are_admitted(api: Api, authority: Authority) -> None:
+    async def refuse(_: Request, review: Any) -> Any:
+        return answer(review, allowed=False)
+
+    opened = []
+
+    async def connector(exchange: Any, _: Any, __: Any) -> None:
+        opened.append(exchange)
+        await exchange.respond(200, [])
+
+    api.server.resources.connectors["/pods/exec"] = connector
+    path = "/api/v1/namespaces/default/pods/p/exec?command=ls&command=-l&stdin=true&container=c"
+    async with https_peer(authority, refuse) as peer:
+        assert (await api.ask("GET", path)).status == 200
+        await configure(api, "Validating", hook(peer, rules=[rule("pods/exec", operations=("CONNECT",))]))
+        assert (await api.ask("GET", path)).status == 400
+    assert len(opened) == 1
+    (sent,) = [review["request"] for _, review in peer.heard]
+    assert (sent["operation"], sent["kind"]["kind"], sent["subResource"]) == ("CONNECT", "PodExecOptions", "exec")
+    assert sent["object"] == {
+        "kind": "PodExecOptions",
+        "apiVersion": "v1",
+        "stdin": True,
+        "container": "c",
+        "command": ["ls", "-l"],
+    }
