@@ -13,7 +13,10 @@ MODULES = (
     "nodeaffinity",
     "hostports",
     "resourcefit",
+    "volumerestrictions",
+    "volumelimits",
     "volumebinding",
+    "volumezone",
     "topologyspread",
     "podaffinity",
 )
