@@ -10,7 +10,9 @@ import logging
 import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -23,19 +25,17 @@ from edgekube.app.notify import notify, watchdog
 from edgekube.app.renewal import Renewal
 from edgekube.app.signals import first_reason, wait_for_stop
 from edgekube.client.interface import Client
-from edgekube.client.remote import RemoteClient, open_remote
+from edgekube.client.remote import open_remote
 from edgekube.client.replica import Replica, open_replica
 from edgekube.clock import TrustedClock
-from edgekube.errors import ApiError, ConnectionFailed, EnvironmentError_, Forbidden, Unauthorized
+from edgekube.errors import ConnectionFailed, EnvironmentError_, Forbidden, Unauthorized
 from edgekube.net.nodegate import NodeGate
 from edgekube.net.tls import ClientTls
 from edgekube.net.tunnel import LateGate, ServerEnd, TunnelState, keep_tunnel
 
 LOG = logging.getLogger("edgekube.agent")
-GREET_S = 6 * 3600.0  # how often settings and time are asked for while all is well
-GREET_AGAIN_S = 60.0
+FIRST_TUNNEL_S = 5.0  # a server that is not there must not keep pods from starting
 REMOVED_STATUS = 78  # EX_CONFIG: the unit file does not restart after it
-FIRST_GREETING_S = 5.0  # a server that is not there must not keep pods from starting
 
 
 @dataclass(slots=True)
@@ -50,7 +50,6 @@ class RunningAgent:
     replica: Client
     gates: dict[str, NodeGate] = field(default_factory=dict)
     tunnel: TunnelState = field(default_factory=TunnelState)
-    report_s: float = 3600.0  # the Lease shows that we live; the rest is said when it changes
     report_s: float = 3600.0  # the Lease shows that we live; the rest is said when it changes
 
     def lease_kept(self) -> bool:
@@ -82,14 +81,15 @@ def run_agent(data_dir: Path, *, node_ip: str = "", resolv_conf: str = "") -> in
 
 async def _main(config: AgentConfig, identity: Identity) -> int:
     """The exit status. A machine that is no node any more stops its pods: they may run elsewhere by now."""
-    stop, removed = trio.Event(), trio.Event()
+    stop, started, removed = trio.Event(), trio.Event(), trio.Event()
     async with trio.open_nursery() as nursery:
-        await nursery.start(wait_for_stop, nursery.cancel_scope, stop)
+        await nursery.start(wait_for_stop, nursery.cancel_scope, stop, started)
         nursery.start_soon(watchdog)
         with trio.CancelScope() as living:
             nursery.start_soon(_end_when_removed, removed, living)
             async with AsyncExitStack() as stack:
                 await _start(config, identity, stack, removed)
+                started.set()
                 notify("READY=1")
                 LOG.info("ready")
                 await stop.wait()
@@ -126,9 +126,9 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
     end, gate = ServerEnd(host, port, tls.context, SERVER_NAME), LateGate(gates, config.node_name)
     tunnelling = await stack.enter_async_context(trio.open_nursery())
     stack.callback(tunnelling.cancel_scope.cancel)
-    tunnelling.start_soon(keep_tunnel, gate, lambda: end, clock, tunnel)
-    with trio.move_on_after(FIRST_GREETING_S):
-        config = await _greet(remote, config, renewal, clock)
+    greeting = Greeting(config, renewal, clock)
+    tunnelling.start_soon(keep_tunnel, gate, partial(greeting.way, end), clock, tunnel)
+    with trio.move_on_after(FIRST_TUNNEL_S):
         await tunnel.api.came_up.wait()  # what the node follows had better begin there
     replica = await stack.enter_async_context(
         open_replica(
@@ -137,6 +137,7 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
             clock,
             node_name=config.node_name,
             cluster=hashlib.sha256(authority).hexdigest(),
+            probe=greeting,
         )
     )
     address = config.node_ip or own_address()
@@ -144,57 +145,55 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
     nursery = await stack.enter_async_context(trio.open_nursery())
     stack.callback(nursery.cancel_scope.cancel)
     nursery.start_soon(clock.keep)
-    nursery.start_soon(_keep_greeting, remote, running, renewal, replica)
     nursery.start_soon(renewal.keep, remote, replica)
     nursery.start_soon(renewal.keep_welcome)
     nursery.start_soon(_watch_tunnel, tunnel, replica)
     await stack.enter_async_context(node_and_network(running))
 
 
-async def _greet(remote: RemoteClient, config: AgentConfig, renewal: Renewal, clock: TrustedClock) -> AgentConfig:
-    """Learn the server's time and settings. A server that is away changes nothing; one that is too far apart in version, or does not
-    know this machine any more, is told of in the log."""
-    for attempt in (0, 1):
+async def _watch_tunnel(tunnel: TunnelState, replica: Replica) -> None:
+    """A tunnel that broke or came back is the first to know about the line."""
+    while True:
+        await tunnel.wait_turn()
+        replica.look()
+
+
+class Greeting:
+    """What a replica's link asks to learn whether the server is there: its time, the cluster's settings, and whether we may talk at all.
+
+    A server too far apart in version is as good as none: it is said once, and this machine goes on by itself.
+    """
+
+    def __init__(self, config: AgentConfig, renewal: Renewal, clock: TrustedClock) -> None:
+        self._config, self._renewal, self._clock = config, renewal, clock
+        self.refusal = ""  # the server's words, while it does not want us
+
+    async def __call__(self, remote: Client) -> None:
+        """Greet. Raises ConnectionFailed when the server cannot, or does not want to, be talked to."""
         try:
-            page = await remote.call("GET", AGENT_PAGE)
-        except Unauthorized:
-            if attempt or not await renewal.come_back():
-                return config
-            continue
+            page = await self._ask(remote)
         except Forbidden as error:
-            LOG.error("%s", error.message)
-            return config
-        except (ApiError, ConnectionFailed) as error:
-            LOG.info("the server is away: %s", error)
-            return config
-        clock.learn(parse_time(page["now"]))
-        if page["settings"] != config.cluster:
-            config = replace(config, cluster=dict(page["settings"]))
-            renewal.identity.write_config(config)
-            LOG.info("the cluster's settings were learnt")
-        return config
-    return config
+            if self.refusal != error.message:
+                LOG.error("%s", error.message)
+            self.refusal = error.message
+            raise ConnectionFailed(error.message) from error
+        self.refusal = ""
+        self._clock.learn(parse_time(page["now"]))
+        if page["settings"] != self._config.cluster:
+            self._config = replace(self._config, cluster=dict(page["settings"]))
+            self._renewal.identity.write_config(self._config)
+            LOG.warning("the cluster's settings changed; they count from the next start of this agent")
 
+    async def _ask(self, remote: Client) -> dict[str, Any]:
+        try:
+            return await remote.call("GET", AGENT_PAGE)
+        except Unauthorized as error:
+            if not await self._renewal.come_back():
+                raise ConnectionFailed("the server does not know this machine") from error
+            return await remote.call("GET", AGENT_PAGE)
 
-async def _watch_tunnel(tunnel: TunnelState, replica: Replica) -> None:
-    """A tunnel that broke or came back is the first to know about the line."""
-    while True:
-        await tunnel.wait_turn()
-        replica.look()
-
-
-async def _watch_tunnel(tunnel: TunnelState, replica: Replica) -> None:
-    """A tunnel that broke or came back is the first to know about the line."""
-    while True:
-        await tunnel.wait_turn()
-        replica.look()
-
-
-async def _keep_greeting(remote: RemoteClient, running: RunningAgent, renewal: Renewal, replica: Replica) -> None:
-    """Greet again whenever the server is back, and now and then. Settings that changed count at the next start."""
-    while True:
-        await replica.wait_online()
-        await _greet(remote, running.config, renewal, running.clock)
-        with trio.move_on_after(GREET_S):
-            await replica.wait_offline()
-        await trio.sleep(GREET_AGAIN_S / 60)
+    def way(self, end: ServerEnd) -> ServerEnd:
+        """Where the tunnel may lead. Raises ConnectionFailed while the server does not want us."""
+        if self.refusal:
+            raise ConnectionFailed(self.refusal)
+        return end
