@@ -306,6 +306,7 @@ async def _controllers(running: Running) -> AsyncIterator[None]:
     """Controllers and scheduler, each loop supervised."""
     from edgekube.control.config import Config
     from edgekube.control.manager import Health, run_controllers
+    from edgekube.control.scheduler import profiles
 
     config, health = running.config, Health()
     pki, gates = running.pki, running.gates
@@ -320,6 +321,7 @@ async def _controllers(running: Running) -> AsyncIterator[None]:
         sign=membership.signing(pki),
         connected=lambda node: node in gates,
         manifests_dir=config.data_dir / "manifests",
+        scheduler_profiles=profiles.read_file(config.data_dir / "scheduler.yaml"),
     )
     running.api.health.add("controllers", health.summary, only_ready=True)
     async with trio.open_nursery() as nursery:

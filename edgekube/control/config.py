@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # rules and scores are loaded with the scheduler, not with its settings
+    from edgekube.control.scheduler.profiles import Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +29,7 @@ class Config:
     unhealthy_zone_share: float = 0.55
     terminated_pods_kept: int = 12500
     scheduler: bool = True
+    scheduler_profiles: tuple[Profile, ...] = ()  # none: the default profile alone
     own_node: str = ""  # the server's own machine: nobody else may join under its name
     # (PEM request, signer name, seconds it may live, usages) -> PEM certificate; None: certificates are signed elsewhere
     sign: Callable[[bytes, str, float, Sequence[str]], bytes] | None = None

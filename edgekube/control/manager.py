@@ -98,7 +98,7 @@ async def run_controllers(
             loops.append(_Loop(part.name, driven.run))
     if config.scheduler:
         scheduling = replace(surroundings, client=scheduler_client or client)
-        loops.append(_Loop(SCHEDULER, Scheduler(scheduling).run))
+        loops.append(_Loop(SCHEDULER, Scheduler(scheduling, config.scheduler_profiles).run))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervise, "events", recorder.run, clock, health)
         await nursery.start(caches.run)

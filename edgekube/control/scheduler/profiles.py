@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from edgekube.control.scheduler.decide import Rule, Score
@@ -33,6 +34,19 @@ class Profile:
     rules: Sequence[Rule] = RULES
     scores: Sequence[Score] = SCORES
     preempts: bool = True
+
+
+def read_file(path: Path) -> tuple[Profile, ...]:
+    """The profiles of a configuration file; none where there is no file. Raises UsageError in one line."""
+    if not path.exists():
+        return ()
+    from edgekube.api import yamldoc
+
+    try:
+        document, _ = yamldoc.parse_yaml(path.read_bytes())
+        return read(document if isinstance(document, dict) else {})
+    except (UsageError, yamldoc.YamlError, OSError) as error:
+        raise UsageError(f"{path}: {error}") from None
 
 
 def read(document: Mapping[str, Any]) -> tuple[Profile, ...]:

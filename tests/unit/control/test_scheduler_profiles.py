@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from edgekube.control.scheduler.decide import Chosen, Refused, decide
-from edgekube.control.scheduler.profiles import Profile, read
+from edgekube.control.scheduler.profiles import Profile, read, read_file
 from edgekube.control.scheduler.rules.catalog import RULES
 from edgekube.control.scheduler.scores.catalog import SCORES
 from edgekube.control.scheduler.snapshot import Snapshot, Summaries, node_info
@@ -211,3 +211,14 @@ def test_a_volume_of_a_zone_draws_its_pod_there() -> None:
         "0/1 nodes are available: 1 node(s) had no available volume zone."
     )
     assert placed(Profile(), cluster([], {"bare": {}}, **more), pod(claims=("c",))) == "bare"
+
+
+def test_a_file_of_profiles_is_read_and_its_mistakes_named(tmp_path: Any) -> None:
+    path = tmp_path / "scheduler.yaml"
+    assert read_file(path) == ()
+    path.write_text(HEAD + "profiles: [{schedulerName: mine}]\n")
+    assert [profile.name for profile in read_file(path)] == ["mine"]
+    path.write_text("kind: Pod\n")
+    with pytest.raises(UsageError) as told:
+        read_file(path)
+    assert str(told.value) == f"{path}: not a KubeSchedulerConfiguration of kubescheduler.config.k8s.io/v1"
