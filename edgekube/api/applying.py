@@ -281,7 +281,7 @@ def apply(
     _check(applied, api_version, schema)
     owned = owned or default_filter(subresource, schema.kind)
     base = live if live is not None else schema.empty
-    entries = read_entries(managed_fields(live))
+    entries = read_entries(managed_fields(live), trusted=True)
     if entries is None:
         raise ApiError("failed to decode managed fields", code=500, reason="", details=False)
     bare = without_managed_fields(base)

@@ -10,6 +10,7 @@ Source: sigs.k8s.io/structured-merge-diff fieldpath/set.go, serialize.go, elemen
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from edgekube.api import rules
 
 FieldSet = dict[str, Any]
 MEMBER = "."
+ELEMENTS_REMEMBERED = 2048  # texts of path elements; a cluster has few different ones
 _LEAF: FieldSet = {}
 _ORDER = {"f": 0, "k": 1, "v": 2, "i": 3}
 
@@ -179,6 +181,7 @@ def paths(fields: FieldSet, prefix: str = "") -> Iterator[str]:
             yield from paths(fields[element], shown[element])
 
 
+@lru_cache(maxsize=ELEMENTS_REMEMBERED)
 def element_text(element: str) -> str:
     """A path element as error messages show it."""
     form, rest = element[0], element[2:]

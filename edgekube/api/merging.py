@@ -8,6 +8,7 @@ Source: sigs.k8s.io/structured-merge-diff typed/compare.go, tofieldset.go, merge
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,9 @@ _NOTHING: tuple[None, None, None] = (None, None, None)
 _LEAF: FieldSet = {}
 _UNTYPED = Node(ANY, "interface {}")
 _Comparison = tuple[FieldSet | None, FieldSet | None, FieldSet | None]
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./-]+").fullmatch  # text that is its own JSON
 
 
 class BadElement(ValueError):
@@ -41,9 +45,9 @@ def element_of(item: Any, node: Node) -> str:
     if len(node.keys) == 1:
         key = node.keys[0]
         value = item.get(key, ABSENT)
-        if value.__class__ is str and value.isalnum() and value.isascii():  # the common case, without the JSON encoder
+        if value.__class__ is str and _PLAIN(value):  # the common case, without the JSON encoder
             return f'k:{{"{key}":"{value}"}}'
-    found = {}
+    found: dict[str, Any] = {}
     defaults = node.key_defaults
     for key in node.sorted_keys:
         value = item.get(key, ABSENT)
@@ -57,7 +61,15 @@ def element_of(item: Any, node: Node) -> str:
             f"associative list with keys has an element that omits all key fields [{listed}] "
             "(and doesn't have default values for any key fields)"
         )
-    return f"k:{rules.go_json(found)}"
+    return f"k:{{{','.join(map(_key_text, found, found.values()))}}}"
+
+
+def _key_text(key: str, value: Any) -> str:
+    if value.__class__ is int:
+        return f'"{key}":{value}'
+    if value.__class__ is str and _PLAIN(value):
+        return f'"{key}":"{value}"'
+    return f"{rules.go_json(key)}:{rules.go_json(value)}"
 
 
 def _value_element(item: Any) -> str:

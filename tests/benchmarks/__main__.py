@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import api, node
+from tests.benchmarks import api, applying, node
 from tests.benchmarks.figures import Figure
 
 BENCHMARKS: tuple[Callable[[Path], list[Figure]], ...] = (
@@ -22,6 +22,7 @@ BENCHMARKS: tuple[Callable[[Path], list[Figure]], ...] = (
     api.watch_fan_out,
     api.idle_costs,
     api.command_start,
+    applying.server_side_apply,
     node.pod_start,
     node.memory_with_node,
 )
