@@ -178,7 +178,8 @@ class Routes:
                 return await self._pass_on(exchange, remote, user, headers)
             return await self._send(exchange, await self._document(exchange, asked), headers)
         known = self._resources.registry.kinds.has_version(asked.group, asked.version)
-        if not known and (remote := await self._remote(asked)) is not None:
+        elsewhere = not known or (self.aggregator is not None and self.aggregator.anybody)
+        if elsewhere and (remote := await self._remote(asked)) is not None:
             return await self._pass_on(exchange, remote, user, headers)
         if not known or self._resources.is_nowhere(asked):
             return await self._send(exchange, self._documents.missing(asked.path), headers)

@@ -55,7 +55,9 @@ class Weather(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         documents = {PATH: RESOURCES, "/openapi/v2": OPENAPI_V2, f"/openapi/v3{PATH}": {"openapi": "3.0.0"}}
         documents["/openapi/v3"] = {"paths": {PATH[1:]: {"serverRelativeURL": f"/openapi/v3{PATH}?hash=AB"}}}
-        if "watch=true" in self.path:
+        if self.headers.get("Upgrade") == "echo":
+            self._echo()
+        elif "watch=true" in self.path:
             self._watch()
         elif path in documents:
             self._answer(200, documents[path])
@@ -82,6 +84,12 @@ class Weather(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%s\r\n" % (len(line), line))
             self.wfile.flush()
         self.wfile.write(b"0\r\n\r\n")
+
+    def _echo(self) -> None:
+        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        while line := self.rfile.readline():
+            self.wfile.write(line.upper())
+        self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:
         """Silent."""
@@ -227,6 +235,34 @@ def test_watches_are_passed_on(server: Server, weather: Front) -> None:
     status, raw = ask(server, "GET", f"{PATH}/clouds?watch=true")
     assert status == 200
     assert [json.loads(line)["type"] for line in raw.splitlines()] == ["ADDED", "MODIFIED"]
+
+
+def test_upgraded_connections_are_passed_on(server: Server, weather: Front) -> None:
+    from urllib.parse import urlsplit
+
+    eventually(lambda: condition(server).get("status") == "True", within_s=60)
+    ca, certificate, key = server.credentials()
+    context = ssl.create_default_context(cafile=str(ca))
+    context.load_cert_chain(certificate, key)
+    place = urlsplit(server.url)
+    assert place.hostname is not None
+    with (
+        socket.create_connection((place.hostname, place.port or 443), timeout=60) as plain,
+        context.wrap_socket(plain, server_hostname=place.hostname) as stream,
+        stream.makefile("rwb") as file,
+    ):
+        head = (
+            f"GET {PATH}/namespaces/default/clouds/c/shell HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo"
+        )
+        file.write(f"{head}\r\n\r\n".encode())
+        file.flush()
+        assert file.readline().startswith(b"HTTP/1.1 101 ")
+        while file.readline().strip():
+            pass
+        for word in (b"rain\n", b"snow\n"):
+            file.write(word)
+            file.flush()
+            assert file.readline() == word.upper()
 
 
 def test_discovery_and_openapi_show_it(server: Server, weather: Front) -> None:

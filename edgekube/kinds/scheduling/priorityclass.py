@@ -24,7 +24,7 @@ def default(priority_class: PriorityClass) -> None:
 SYSTEM_PREFIX = "system-"
 USER_HIGHEST = 1_000_000_000
 SYSTEM_CLASSES = {"system-node-critical": 2_000_001_000, "system-cluster-critical": 2_000_000_000}
-PREEMPTION_POLICIES = ("Never", "PreemptLowerPriority")
+PREEMPTION_POLICIES = ("PreemptLowerPriority", "Never")
 
 
 def class_rules(priority_class: PriorityClass) -> list[FieldError]:

@@ -64,7 +64,7 @@ class Aggregator:
     # Requests
 
     async def remote_for(self, asked: Asked) -> Remote | None:
-        """Who answers a request that no kind of ours does."""
+        """Who answers a request instead of us: an APIService that names a service goes before what is built in."""
         known = await self._kept.now()
         if not known:
             return None
@@ -74,9 +74,12 @@ class Aggregator:
             if len(parts) < 4 or parts[1] != "apis":
                 return None
             group, version = parts[2], parts[3]
-        if self._registry.kinds.has_version(group, version):
-            return None
         return known.get((group, version))
+
+    @property
+    def anybody(self) -> bool:
+        """Whether there is any other server, as far as the loop has seen."""
+        return bool(self._now)
 
     async def pass_on(self, exchange: Exchange, remote: Remote, user: User, headers: Headers) -> int:
         """Answer with what the other server says."""
@@ -90,7 +93,7 @@ class Aggregator:
 
     def merged(self, document: Document | None, path: str, aggregated: str) -> Document | None:
         """A discovery document of ours with what is served elsewhere."""
-        theirs = [one for key, one in self._now.items() if not self._registry.kinds.has_version(*key) and key[0]]
+        theirs = [one for key, one in self._now.items() if key[0]]
         if not theirs:
             return document
         if path == "/apis" and document is not None:

@@ -65,9 +65,9 @@ def into_aggregated(
         if item is None:
             item = {"metadata": {"name": group}, "versions": []}
             items.append(item)
-        known = {one["version"] for one in item["versions"]}
-        added = [_version(one, resources.get((one.group, one.version))) for one in versions if one.version not in known]
-        item["versions"] = [*item["versions"], *added]
+        theirs = {one.version for one in versions}
+        kept = [one for one in item["versions"] if one["version"] not in theirs]
+        item["versions"] = [*kept, *(_version(one, resources.get((one.group, one.version))) for one in versions)]
     return {**document, "items": items}
 
 
