@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from edgekube.api.cel.ast import Call, Comprehension, Ident, ListOf, Literal, MapOf, Node, Select
 
-ACCUMULATOR, OLD_ACCUMULATOR = "@result", "__result__"
+ACCUMULATOR, OLD_ACCUMULATOR, SORTED = "@result", "__result__", "@__sortBy_input__"
 _QUANTIFIERS = {"all": "all", "exists": "exists", "exists_one": "exists_one", "existsOne": "exists_one"}
 _TRANSFORMS = ("transformList", "transformMap", "transformMapEntry")
 
@@ -44,7 +44,7 @@ def expanded(at: int, function: str, target: Node | None, args: list[Node]) -> N
         return _transformed(at, function, target, args)
     if function in ("optMap", "optFlatMap") and count == 2:
         return _optional(at, function, target, args)
-    return None
+    return _sorted(at, target, args) if function == "sortBy" and count == 2 else None
 
 
 def _name(node: Node, words: str) -> str:
@@ -121,8 +121,24 @@ def _optional(at: int, function: str, target: Node, args: list[Node]) -> Node:
     """target.optMap(v, e): optional.of(e) with v the value there is, or optional.none()."""
     name = _name(args[0], f"{function}() variable name must be a simple identifier")
     inner: Node = args[1]
-    bound = Comprehension(at, "bind", ListOf(at, []), "#unused", "", inner, Call(at, "value", [], target))
-    bound.accu, bound.init = name, Call(at, "value", [], target)
-    bound.condition, bound.step, bound.result = Literal(at, False), Ident(at, name), inner
+    bound = _bound(at, name, Call(at, "value", [], target), inner)
     held: Node = bound if function == "optFlatMap" else Call(at, "optional.of", [bound])
     return Call(at, "_?_:_", [Call(at, "hasValue", [], target), held, Call(at, "optional.none", [])])
+
+
+def _sorted(at: int, target: Node, args: list[Node]) -> Node:
+    """target.sortBy(v, key): sorted by a list of keys that is made first."""
+    if not isinstance(args[0], Ident):
+        raise Misused(
+            args[0].at, "sortBy can only be applied to a list, identifier, comprehension, call or select expression"
+        )
+    keys = _mapped(at, Ident(at, SORTED), args[0].name, "", [args[1]])
+    return _bound(at, SORTED, target, Call(at, "@sortByAssociatedKeys", [keys], Ident(at, SORTED)))
+
+
+def _bound(at: int, name: str, value: Node, inner: Node) -> Comprehension:
+    """`inner`, in which a name stands for a value: a fold over nothing."""
+    made = Comprehension(at, "bind", ListOf(at, []), "#unused", "", inner, None)
+    made.accu, made.init = name, value
+    made.condition, made.step, made.result = Literal(at, False), Ident(at, name), inner
+    return made

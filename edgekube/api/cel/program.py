@@ -116,7 +116,11 @@ def compile_expression(
     `variables`: what is declared, by name ("request", "authorizer.requestResource"). `result`: what it must come to. `root`: the
     type whose sizes bound the estimate of its cost.
     """
-    tree = checker.check(text, parser.parse(text), variables, functions(patching=patching), structs)
+    try:
+        tree = checker.check(text, parser.parse(text), variables, functions(patching=patching), structs)
+        program = Program(text, tree, variables, root)
+    except RecursionError:
+        raise CompileError(f"ERROR: <input>:-1:0: expression recursion limit exceeded: {parser.MAX_DEPTH}") from None
     if result is not None and tree.type != result and not (is_dyn(tree.type) and result is not BOOL):
         raise CompileError(f"must evaluate to {result} but got {tree.type}")
-    return Program(text, tree, variables, root)
+    return program
