@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -207,6 +208,7 @@ async def open_remote(
     """A client for one server; leaving closes its connections. `tls` takes the place of what `access` says about certificates;
     `refused` is called at each 401; `link` is a tunnel that requests go through while it stands. Raises UsageError for unusable
     certificates."""
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # its command line, which brings megabytes where it can
     import httpx
 
     timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import api, applying, node
+from tests.benchmarks import agents, api, applying, node
 from tests.benchmarks.figures import Figure
 
 BENCHMARKS: tuple[Callable[[Path], list[Figure]], ...] = (
@@ -25,6 +25,8 @@ BENCHMARKS: tuple[Callable[[Path], list[Figure]], ...] = (
     applying.server_side_apply,
     node.pod_start,
     node.memory_with_node,
+    agents.idle_agent,
+    agents.many_agents,
 )
 
 
