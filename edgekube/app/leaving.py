@@ -16,7 +16,7 @@ from pathlib import Path
 import trio
 
 from edgekube.app import service
-from edgekube.app.agent import network_config, node_config
+from edgekube.app.agent import MachineConfig, network_config, node_config
 from edgekube.app.identity import AgentConfig, Identity
 from edgekube.client.remote import open_remote
 from edgekube.clock import TrustedClock
@@ -93,7 +93,7 @@ def _on_the_server(config: AgentConfig, why: str) -> str:
     return f"the server could not be told ({why}); there: edgekube node remove {config.node_name}"
 
 
-async def take_pods_down(config: AgentConfig) -> None:
+async def take_pods_down(config: MachineConfig) -> None:
     """Stop and remove every sandbox and container of this node. The agent must not run."""
     node = node_config(config, config.node_ip or "127.0.0.1")
     if not config.container_runtime_endpoint and not own_containerd(node).root.exists():
@@ -135,7 +135,7 @@ async def _remove_sandboxes(runtime: Runtime) -> None:
             LOG.warning("sandbox %s: %s", sandbox.id, failed.message)
 
 
-async def remove_from_kernel(config: AgentConfig) -> None:
+async def remove_from_kernel(config: MachineConfig) -> None:
     """Processes, mounts, network and cgroups that belong to this data directory."""
     for _ in range(5):
         found = list(processes_of(config.data_dir))
