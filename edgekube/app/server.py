@@ -43,6 +43,7 @@ from edgekube.server.auth.serviceaccounts import ServiceAccountTokens
 from edgekube.server.auth.token_secrets import keep_token_secrets
 from edgekube.server.context import User
 from edgekube.server.expiry import expire_events
+from edgekube.server.fairness_status import keep_statuses
 from edgekube.server.joining import Pages
 from edgekube.server.subresources.streaming import connectors
 from edgekube.store.interface import Store
@@ -183,6 +184,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
             loops = running.client("system:apiserver", "kube-controller-manager")
             await nursery.start(api.custom.run)
             await nursery.start(api.aggregation.run)
+            await nursery.start(keep_statuses, api.registry)
             await nursery.start(keep_aggregated, loops)
             tokens = ServiceAccountTokens(store, Signer(pki.service_account_key), clock)
             authority = pki.certificate("server-ca").read_bytes()

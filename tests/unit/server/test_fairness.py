@@ -12,6 +12,7 @@ from edgekube.errors import TooManyRequests
 from edgekube.server import fairness
 from edgekube.server.context import Attributes, User
 from edgekube.server.fairness import Fairness
+from edgekube.server.fairness_status import keep_statuses
 from tests.server_harness import Api, config_map
 
 EVERYBODY = "system:authenticated"
@@ -168,3 +169,20 @@ async def test_the_server_turns_floods_away_with_429(api: Api, monkeypatch: pyte
     made = await api.ask("POST", "/api/v1/namespaces/default/configmaps", config_map("a"))
     assert (made.status, made.header("retry-after")) == (429, "1")
     assert made.document["message"] == "Too many requests, please try again later."
+
+
+async def test_schemas_say_whether_they_lead_anywhere(api: Api) -> None:
+    path = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas/global-default"
+
+    async def told() -> tuple[str, str]:
+        await trio.testing.wait_all_tasks_blocked()
+        (one,) = (await api.good("GET", path))["status"]["conditions"]
+        return one["status"], one["reason"]
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keep_statuses, api.server.registry)
+        assert await told() == ("False", "Found")
+        level = "/apis/flowcontrol.apiserver.k8s.io/v1/prioritylevelconfigurations/global-default"
+        await api.good("DELETE", level)
+        assert await told() == ("True", "NotFound")
+        nursery.cancel_scope.cancel()
