@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -127,7 +128,7 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
     tunnelling = await stack.enter_async_context(trio.open_nursery())
     stack.callback(tunnelling.cancel_scope.cancel)
     greeting = Greeting(config, renewal, clock)
-    tunnelling.start_soon(keep_tunnel, gate, partial(greeting.way, end), clock, tunnel)
+    tunnelling.start_soon(_keep_tunnel, renewal, partial(keep_tunnel, gate, partial(greeting.way, end), clock, tunnel))
     with trio.move_on_after(FIRST_TUNNEL_S):
         await tunnel.api.came_up.wait()  # what the node follows had better begin there
     replica = await stack.enter_async_context(
@@ -149,6 +150,15 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
     nursery.start_soon(renewal.keep_welcome)
     nursery.start_soon(_watch_tunnel, tunnel, replica)
     await stack.enter_async_context(node_and_network(running))
+
+
+async def _keep_tunnel(renewal: Renewal, keep: Callable[[], Awaitable[None]]) -> None:
+    """Hold the tunnel; open it again with each new certificate, because the server judges what comes out of it by the old one."""
+    while True:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep)
+            await renewal.wait_renewed()
+            nursery.cancel_scope.cancel()
 
 
 async def _watch_tunnel(tunnel: TunnelState, replica: Replica) -> None:

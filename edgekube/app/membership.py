@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+import trio
+
 from edgekube.api.certificates import KEYS_NAME, KEYS_NAMESPACE, NODE_SERVING
 from edgekube.app.config import ServerConfig
 from edgekube.app.pki import LEAF_DAYS, Pki
@@ -23,6 +25,7 @@ from edgekube.store.interface import Compacted, Store
 
 LOG = logging.getLogger("edgekube.joining")
 DAY_S = 24 * 3600.0
+LOOK_S = 600.0  # for certificates that expired
 
 
 def pages(config: ServerConfig, pki: Pki, clock: TrustedClock, auth: Auth, api: ApiServer) -> Pages:
@@ -76,12 +79,15 @@ def signing(pki: Pki) -> Callable[[bytes, str, float, Sequence[str]], bytes]:
 
 
 async def end_what_is_over(store: Store, opened: OpenConnections, auth: Auth) -> None:
-    """A node that lost its key loses its connections too, tunnel and watches included. Never ends."""
+    """A node that lost its key loses its connections too, tunnel and watches included; so do certificates that expired. Never ends."""
     while True:
-        try:
-            async with store.watch(NODE_KEYS.resource, after=store.revision) as watch:
-                async for change in watch:
-                    if change.row.key == NODE_KEYS and (ended := opened.end(auth.authentication.is_over)):
-                        LOG.info("%d connections of machines that are no nodes any more were ended", ended)
-        except Compacted:
-            continue
+        with trio.move_on_after(LOOK_S):
+            try:
+                async with store.watch(NODE_KEYS.resource, after=store.revision) as watch:
+                    async for change in watch:
+                        if change.row.key == NODE_KEYS:
+                            break
+            except Compacted:
+                pass
+        if ended := opened.end(auth.authentication.is_over):
+            LOG.info("%d connections were ended: what they were let in with is worth nothing any more", ended)

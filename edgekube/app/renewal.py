@@ -50,6 +50,7 @@ class Renewal:
         self.removed = removed
         self._refusals = 0
         self._refused = trio.Event()
+        self._renewed = trio.Event()
 
     def show(self) -> None:
         """Show what is on disk from the next connection on."""
@@ -146,6 +147,12 @@ class Renewal:
         self._refusals = 0
         self.identity.put(self.identity.certificate(), certificate)
         self.show()
+        renewed, self._renewed = self._renewed, trio.Event()
+        renewed.set()
+
+    async def wait_renewed(self) -> None:
+        """Until there is another certificate: what lives as long as the tunnel is opened again with it."""
+        await self._renewed.wait()
 
 
 async def _granted(remote: RemoteClient, name: str) -> bytes:
