@@ -73,7 +73,7 @@ def not_producible(offers: Sequence[str]) -> errors.NotAcceptable:
 
 
 def negotiate(accept: str, kind: Kind[Any] | None, *, shapes: bool, watching: bool = False) -> Form:
-    """The form of an answer. JSON is taken where the client lets us choose. Raises NotAcceptable."""
+    """The form of an answer: the first shape that is asked for, as JSON where the client takes that too. Raises NotAcceptable."""
     offers = [JSON, YAML, PROTOBUF] if kind is None or not is_custom(kind) else [JSON, YAML]
     wanted = ranges(accept) or [Range("*/*")]
     if not any(_covers(entry.media, offer) for entry in wanted for offer in offers):
@@ -85,9 +85,9 @@ def negotiate(accept: str, kind: Kind[Any] | None, *, shapes: bool, watching: bo
         form = _form(media, entry.params, shapes=shapes) if media else None
         if form is None:
             continue
-        if form.media == JSON:
-            return form
         fallback = fallback or form
+        if form.media == JSON and form.shape == fallback.shape:
+            return form
     if fallback is None:
         raise errors.NotAcceptable(ONLY + ", ".join(offers), details=False)
     return fallback
@@ -100,7 +100,7 @@ def _form(media: str, params: dict[str, str], *, shapes: bool) -> Form | None:
     version = params.get("v", "")
     if not shapes or shape not in (TABLE, PARTIAL, PARTIAL_LIST):
         return None
-    if params.get("g") != "meta.k8s.io" or version not in META_VERSIONS:
+    if params.get("g") != "meta.k8s.io" or version not in META_VERSIONS or (shape, media) == (TABLE, PROTOBUF):
         return None
     return Form(media, shape, version)
 

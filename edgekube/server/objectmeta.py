@@ -46,11 +46,7 @@ def new_object_errors(kind: Kind[Any], meta: ObjectMeta) -> list[FieldError]:
 
 def _common_errors(meta: ObjectMeta) -> list[FieldError]:
     broken = rules.not_negative(f"{AT}.generation", meta.generation)
-    broken += label_errors(f"{AT}.labels", meta.labels)
-    broken += annotation_errors(f"{AT}.annotations", meta.annotations)
-    broken += _owner_errors(meta.owner_references)
-    broken += _finalizer_errors(meta.finalizers)
-    return broken
+    return broken + _content_errors(meta) + _finalizer_errors(meta.finalizers)
 
 
 def label_errors(path: str, labels: dict[str, str]) -> list[FieldError]:
@@ -122,11 +118,18 @@ def update_errors(kind: Kind[Any], new: ObjectMeta, old: ObjectMeta) -> list[Fie
 
     Upstream asks once for all kinds and once in each kind's own rules, and says everything as often.
     """
-    whole = _common_errors(new)
-    return whole + _update_errors(new, old) * 2 + (whole if kind.rules_on_update else [])
+    content = _content_errors(new)
+    whole = rules.not_negative(f"{AT}.generation", new.generation) + content + _finalizer_errors(new.finalizers)
+    changes = _change_errors(new, old) + content
+    return whole + changes * 2 + (whole if kind.rules_on_update else [])
 
 
-def _update_errors(new: ObjectMeta, old: ObjectMeta) -> list[FieldError]:
+def _content_errors(meta: ObjectMeta) -> list[FieldError]:
+    broken = label_errors(f"{AT}.labels", meta.labels) + annotation_errors(f"{AT}.annotations", meta.annotations)
+    return broken + _owner_errors(meta.owner_references)
+
+
+def _change_errors(new: ObjectMeta, old: ObjectMeta) -> list[FieldError]:
     broken: list[FieldError] = []
     if old.deletion_timestamp is not None:
         added = [name for name in new.finalizers if name not in old.finalizers]
@@ -145,6 +148,4 @@ def _update_errors(new: ObjectMeta, old: ObjectMeta) -> list[FieldError]:
     ):
         if was != now:
             broken.append(rules.immutable(f"{AT}.{member}", now))
-    broken += label_errors(f"{AT}.labels", new.labels)
-    broken += annotation_errors(f"{AT}.annotations", new.annotations)
-    return broken + _owner_errors(new.owner_references)
+    return broken

@@ -105,3 +105,24 @@ async def test_watchers_of_one_change_share_its_bytes(api: Api, autojump_clock: 
     first = await watched(api, f"timeoutSeconds=1&resourceVersion={start}")
     second = await watched(api, f"timeoutSeconds=1&resourceVersion={start}")
     assert first.pieces[0] is second.pieces[0]
+
+
+async def test_bare_metadata_is_watched_as_protobuf_and_a_table_is_not(api: Api) -> None:
+    maps = "/api/v1/namespaces/default/configmaps"
+    await api.good("POST", maps, config_map("a"))
+    bare = "application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+    table = "application/vnd.kubernetes.protobuf;as=Table;g=meta.k8s.io;v=v1,application/json"
+    seen = []
+    for accept in (bare, table):
+        made = api.exchange("GET", f"{maps}?watch=1&timeoutSeconds=1", accept=accept)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(api.server.handle, made)
+            with trio.fail_after(120):
+                while not made.pieces:
+                    await made.arrived.wait()
+            nursery.cancel_scope.cancel()
+        seen.append((made.header("content-type"), b"PartialObjectMetadata" in made.pieces[0]))
+    assert seen == [
+        ("application/vnd.kubernetes.protobuf;stream=watch", True),
+        ("application/json", False),
+    ]

@@ -158,3 +158,40 @@ def test_an_answer_head_cannot_be_broken_out_of() -> None:
     assert http.answer_head(200, [("A", "b")]) == b"HTTP/1.1 200 OK\r\nA: b\r\n\r\n"
     with pytest.raises(ValueError, match="line break"):
         http.answer_head(200, [("Warning", "x\r\nSet-Cookie: y")])
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"BREW /pot HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"],
+        [b"B", b"REW /pot HTTP/1.1\r\nHost: a\r\nContent-Le", b"ngth: 2\r\n\r\nab"],
+        [b"PO", b"UR /pot HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\na", b"b"],
+    ],
+)
+def test_any_token_is_a_method_and_the_connection_goes_on(pieces: list[bytes]) -> None:
+    parser = http.parser()
+    for piece in pieces:
+        parser.feed(piece)
+    seen = []
+    while (event := parser.next_event()) not in (None, http.END):
+        seen.append(event)
+    head, *body = seen
+    assert isinstance(head, http.Head)
+    assert (head.method, head.target) in (("BREW", "/pot"), ("POUR", "/pot"))
+    assert b"".join(piece for piece in body if isinstance(piece, bytes)) == b"ab"
+    parser.begin_next()
+    assert parser.at_rest
+    parser.feed(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+    following = parser.next_event()
+    assert isinstance(following, http.Head)
+    assert following.target == "/next"
+
+
+def test_an_unknown_method_behind_another_request_is_refused() -> None:
+    parser = http.parser()
+    parser.feed(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nB REW /b HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert isinstance(parser.next_event(), http.Head)
+    assert parser.next_event() == http.END
+    parser.begin_next()
+    with pytest.raises(ProtocolError):
+        parser.next_event()
