@@ -87,6 +87,9 @@ class Running(Protocol):
         """Whether the server renews the node's Lease by itself at the moment."""
         ...
 
+    def moved(self) -> None:
+        """This machine's address changed."""
+
     def client(self, user: str, manager: str) -> Client: ...
 
 
@@ -97,6 +100,7 @@ async def node_and_network(running: Running) -> AsyncIterator[None]:
     given = config.node_ip or running.address
     found = None if config.node_ip or given != own_address() else own_address  # what was chosen for us stays
     address = OwnAddress(given, found)
+    address.on_change(running.moved)
     client = running.client(f"system:node:{config.node_name}", "edgekube-node")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(address.watch)
@@ -129,6 +133,7 @@ def network_config(config: MachineConfig, address: str | OwnAddress) -> NetworkC
         vxlan_id=1 if config.cluster_cidr == CLUSTER_CIDR else int(config.cluster_cidr.network_address) >> 8,
         wireguard_key=config.data_dir / "network" / "wireguard.key",
         address_now=address if isinstance(address, OwnAddress) else None,
+        on_address=address.on_change if isinstance(address, OwnAddress) else None,
     )
 
 

@@ -57,6 +57,10 @@ class RunningAgent:
         """While the tunnel stands its heartbeats renew the Lease."""
         return self.tunnel.keeps_lease()
 
+    def moved(self) -> None:
+        """The tunnel's connection is from an address we no longer have."""
+        self.tunnel.renew()
+
     def client(self, user: str, manager: str) -> Client:
         """The API as this node: over the wire, or out of the replica."""
         return self.replica

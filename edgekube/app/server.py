@@ -76,6 +76,9 @@ class Running:
         """Our own node renews its Lease itself."""
         return False
 
+    def moved(self) -> None:
+        """Clients come to names and addresses they were given; nothing here runs over our own."""
+
     def client(self, user: str, manager: str) -> LocalClient:
         """The API in this process, as one of our own components."""
         return LocalClient(self.api.verbs, User(user, MASTERS), manager=manager)
@@ -176,8 +179,13 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         door.open(api.handle, pages)
         LOG.info("the API answers at https://%s:%d", advertised, port)
         _write_kubeconfigs(config, pki, advertised, port)
+
+        async def taken_up() -> None:
+            tls.reload()
+            _write_kubeconfigs(config, pki, advertised, port)
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(certificates.keep_renewed, pki, lambda: names, partial(_reload, tls))
+            nursery.start_soon(certificates.keep_renewed, pki, lambda: names, taken_up)
             nursery.start_soon(expire_events, store, clock)
             nursery.start_soon(clock.keep)
             nursery.start_soon(membership.end_what_is_over, store, opened, auth)
@@ -217,10 +225,6 @@ class _Door:
 
 def _hosts(config: ServerConfig) -> Sequence[str]:
     return ("",) if config.bind_address in ("0.0.0.0", "::") else (config.bind_address,)
-
-
-async def _reload(tls: ServerTls) -> None:
-    tls.reload()
 
 
 async def _api_server(

@@ -319,6 +319,11 @@ class TunnelState:
         self.alive_at = float("-inf")  # when the server last answered a heartbeat (trio's time)
         self.api = ApiLink()  # for `client.remote.open_remote`: requests through the tunnel
         self._turned = trio.Event()
+        self.renewed = trio.Event()
+
+    def renew(self) -> None:
+        """What the tunnel runs over is gone (this machine's address changed): have another one, without waiting for silence."""
+        self.renewed.set()
 
     def turn(self, *, connected: bool, trouble: str = "") -> None:
         """The tunnel came up or went down."""
@@ -369,7 +374,8 @@ async def _one_tunnel(gate: NodeGate, end: ServerEnd, state: TunnelState) -> Non
         async with http2_session(transport, client=False) as session:
             state.turn(connected=True)
             log.info("the tunnel to %s:%d stands", end.host, end.port)
-            async with beside(lambda: _beat(session, state)):
+            state.renewed = trio.Event()
+            async with beside(lambda: _beat(session, state)), beside(lambda: _renew(session, state)):
                 await Answering(gate, session, state.api).run()
             if session.trouble:
                 raise ConnectionFailed(session.trouble)
@@ -390,6 +396,11 @@ async def _beat(session: Http2Session, state: TunnelState) -> None:
             return
         state.alive_at = trio.current_time()
         await trio.sleep(max(0.0, asked_at + state.heartbeat_s - trio.current_time()))
+
+
+async def _renew(session: Http2Session, state: TunnelState) -> None:
+    await state.renewed.wait()
+    session.abandon("this machine's address changed")
 
 
 async def connect(end: ServerEnd, heartbeat_s: float = HEARTBEAT_S) -> trio.abc.Stream:

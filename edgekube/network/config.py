@@ -32,6 +32,7 @@ class NetworkConfig:
     wireguard_port: int = 51820
     wireguard_key: Path = Path("/var/lib/edgekube/network/wireguard.key")
     address_now: Callable[[], str] | None = None  # where a node's address may change while it runs
+    on_address: Callable[[Callable[[], None]], None] | None = None  # who wants to hear of that, says so here
 
     @property
     def address(self) -> str:

@@ -161,6 +161,8 @@ class Mesh:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the paths until cancelled; started once the first pass is through, well or not."""
+        if self._config.on_address is not None:
+            self._config.on_address(self.touch)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hear_changes, self.touch)
             await nursery.start(lambda task_status: follow(

@@ -83,6 +83,15 @@ async def test_a_tunnel_that_ends_is_opened_again() -> None:
             await until(lambda: not state.connected or len(server.gates) > count)  # noqa: B023
 
 
+async def test_a_changed_address_renews_the_tunnel_without_waiting_for_silence() -> None:
+    server = Server()
+    async with listening(server) as port, kept(port, heartbeat_s=1000) as state:
+        await until(lambda: len(server.gates) == 1 and state.connected)
+        state.renew()
+        await until(lambda: len(server.gates) == 2 and state.connected)
+        assert await server.gates[-1].fetch("/") == (200, "text/plain", b"page /")
+
+
 async def test_a_refusal_is_told_and_tried_again() -> None:
     server = Server()
     server.refusal = errors.Forbidden("not you")
