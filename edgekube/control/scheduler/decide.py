@@ -123,11 +123,8 @@ class Sieve:
 
 
 def enough_of(nodes: int) -> int:
-    """How many suiting nodes are enough to choose among: all of up to a hundred, then a shrinking part, never under a hundred."""
-    if nodes <= FEW_NODES:
-        return nodes
-    percent = max(LEAST_PERCENT, 50 - nodes // 125)
-    return max(FEW_NODES, nodes * percent // 100)
+    """How many suiting nodes are enough to choose among: the least upstream ever takes, a hundred or a twentieth of all."""
+    return max(FEW_NODES, nodes * LEAST_PERCENT // 100)
 
 
 def decide(

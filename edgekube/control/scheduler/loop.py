@@ -22,7 +22,7 @@ from edgekube.control.scheduler.decide import Chosen, Refused, Rule
 from edgekube.control.scheduler.preempt import Nothing, Sacrifice, preempt
 from edgekube.control.scheduler.profiles import DEFAULT_NAME, Profile
 from edgekube.control.scheduler.rules.volumebinding import SELECTED_NODE, claim_names, volume_for, waits_for_node
-from edgekube.control.scheduler.snapshot import NodeInfo, Snapshot, Summaries, node_info
+from edgekube.control.scheduler.snapshot import NodeInfo, Snapshot, Summaries, node_info, zones_in_turn
 from edgekube.control.scheduler.waiting import Waiting
 from edgekube.errors import ApiError, ConnectionFailed, NotFound
 from edgekube.kinds.core import namespace as namespace_kind
@@ -76,6 +76,7 @@ class Scheduler:
         self._start = 0  # where in the round of nodes the next decision begins
         self._summaries = Summaries()
         self._infos: dict[str, NodeInfo] = {}  # of nodes nothing happened on since they were made
+        self._round: list[str] | None = None  # names of all nodes in the order in which they are looked at
         self._troubled: set[Key] = set()
         self._changed = trio.Event()
         rules: set[Rule] = {rule for profile in self._profiles.values() for rule in profile.rules}
@@ -95,6 +96,7 @@ class Scheduler:
         self._nominated.clear()
         self._preempting.clear()
         self._infos.clear()
+        self._round = None
         self._waiting = Waiting()
         for pod in self._caches.of(pod_kind.KIND).list():
             self._on_pod(None, pod)
@@ -155,6 +157,8 @@ class Scheduler:
     def _on_cluster(self, plural: str, before: Any, after: Any) -> None:
         if plural == "nodes":
             self._infos.pop((before or after).metadata.name, None)
+            if before is None or after is None or before.metadata.labels != after.metadata.labels:
+                self._round = None
         if plural == "nodes" and before is not None and after is not None and not _changes_node(before, after):
             return
         self._waiting.wake(self._wakes.get(plural, frozenset()), trio.current_time())
@@ -166,11 +170,16 @@ class Scheduler:
         for pod in self._assumed.values():
             on_node.setdefault(pod.spec.node_name, []).append(pod)
         cache = self._caches.of(pod_kind.KIND)
+        nodes = self._caches.of(node_kind.KIND)
+        if self._round is None:
+            self._round = zones_in_turn(nodes.list())
         infos = []
-        for node in self._caches.of(node_kind.KIND).list():
-            name = node.metadata.name
+        for name in self._round:
             info = self._infos.get(name)
             if info is None:
+                node = nodes.get("", name)
+                if node is None:
+                    continue
                 info = node_info(node, [*cache.by("node", name), *on_node.get(name, ())], self._summaries)
                 self._infos[name] = info
             infos.append(info)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 from edgekube.control import pods
+from edgekube.control.owners import controller_uid
 from edgekube.control.scheduler import amounts
 from edgekube.control.scheduler.amounts import Amounts
 from edgekube.kinds.core.container import Container
@@ -38,6 +40,7 @@ class Summary(NamedTuple):
     weights: Amounts  # requests with defaults, for comparing nodes
     ports: tuple[HostPort, ...]
     has_affinity: bool
+    owner: str  # the uid of its controller, "" without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +53,11 @@ class NodeInfo:
     requested: Amounts
     weighted: Amounts
     ports: frozenset[HostPort]
-    with_affinity: Sequence[Pod] = ()  # those of its pods that say which others they want to be near or away from
-
-    @property
-    def name(self) -> str:
-        """The node's name."""
-        return self.node.metadata.name
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """The node's labels."""
-        return self.node.metadata.labels
+    name: str
+    labels: Mapping[str, str]
+    with_affinity: Sequence[Pod]  # those of its pods that say which others they want to be near or away from
+    by_owner: Mapping[str, int]  # how many of its pods each controller has, by the controller's uid
+    images: Mapping[str, int]  # bytes of each image there, by every name it has
 
 
 def summarise(pod: Pod) -> Summary:
@@ -73,11 +70,22 @@ def summarise(pod: Pod) -> Summary:
     )
     affinity = pod.spec.affinity
     has_affinity = affinity is not None and bool(affinity.pod_affinity or affinity.pod_anti_affinity)
-    return Summary(amounts.of_pod(pod), amounts.of_pod(pod, floor=True), ports, has_affinity)
+    return Summary(amounts.of_pod(pod), amounts.of_pod(pod, floor=True), ports, has_affinity, controller_uid(pod))
 
 
 def _sidecars(pod: Pod) -> list[Container]:
     return [container for container in pod.spec.init_containers if container.restart_policy == "Always"]
+
+
+def zones_in_turn(nodes: Iterable[Node]) -> list[str]:
+    """The names of nodes, one of each zone after the other, so that any stretch of them has all zones in it."""
+    zones: dict[tuple[str, str], list[str]] = {}
+    for node in nodes:
+        labels = node.metadata.labels
+        place = labels.get("topology.kubernetes.io/region", ""), labels.get("topology.kubernetes.io/zone", "")
+        zones.setdefault(place, []).append(node.metadata.name)
+    rounds = zip_longest(*zones.values())
+    return [name for turn in rounds for name in turn if name is not None]
 
 
 class Summaries:
@@ -108,16 +116,31 @@ def node_info(node: Node, on_it: Iterable[Pod], summaries: Summaries) -> NodeInf
     weighted: dict[str, int] = {}
     ports: set[HostPort] = set()
     choosy: list[Pod] = []
+    by_owner: dict[str, int] = {}
     for pod in running:
         summary = summaries.of(pod)
         if summary.has_affinity:
             choosy.append(pod)
+        if summary.owner:
+            by_owner[summary.owner] = by_owner.get(summary.owner, 0) + 1
         for name, value in summary.requests.items():
             requested[name] = requested.get(name, 0) + value
         for name in ("cpu", "memory"):
             weighted[name] = weighted.get(name, 0) + summary.weights.get(name, 0)
         ports.update(summary.ports)
-    return NodeInfo(node, running, amounts.of_node(node), requested, weighted, frozenset(ports), choosy)
+    return NodeInfo(
+        node,
+        running,
+        amounts.of_node(node),
+        requested,
+        weighted,
+        frozenset(ports),
+        node.metadata.name,
+        node.metadata.labels,
+        choosy,
+        by_owner,
+        {name: image.size_bytes for image in node.status.images for name in image.names or ()},
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from edgekube.control.scheduler import amounts
-from edgekube.control.scheduler.amounts import Amounts
+from collections.abc import Sequence
+
 from edgekube.control.scheduler.decide import Refusal, Rule
 from edgekube.control.scheduler.snapshot import NodeInfo, Snapshot
 from edgekube.kinds.core.pod import Pod
@@ -11,23 +11,29 @@ from edgekube.kinds.core.pod import Pod
 ORDER = {"cpu": 0, "memory": 1, "ephemeral-storage": 2}
 
 
-def prepare(pod: Pod, _: Snapshot) -> Amounts:
-    """What it requests."""
-    return amounts.of_pod(pod)
+Asked = Sequence[tuple[str, int]]
 
 
-def refuse(requests: Amounts, info: NodeInfo) -> Refusal | None:
+def prepare(pod: Pod, snapshot: Snapshot) -> Asked:
+    """What it requests, in the order in which lacking things are told."""
+    requests = snapshot.summaries.of(pod).requests
+    asked = ((name, value) for name, value in requests.items() if value)
+    return sorted(asked, key=lambda one: (ORDER.get(one[0], 3), one[0]))
+
+
+def refuse(asked: Asked, info: NodeInfo) -> Refusal | None:
     """Nodes that lack something; `helpless` when even an empty node of this size would."""
     reasons: list[str] = []
     helpless = False
-    if len(info.pods) + 1 > info.allocatable.get("pods", 0):
+    allocatable, requested = info.allocatable, info.requested
+    if len(info.pods) >= allocatable.get("pods", 0):
         reasons.append("Too many pods")
-        helpless = info.allocatable.get("pods", 0) < 1
-    for name in sorted(requests, key=lambda name: (ORDER.get(name, 3), name)):
-        asked, has = requests[name], info.allocatable.get(name, 0)
-        if asked and asked > has - info.requested.get(name, 0):
+        helpless = allocatable.get("pods", 0) < 1
+    for name, value in asked:
+        has = allocatable.get(name, 0)
+        if value > has - requested.get(name, 0):
             reasons.append(f"Insufficient {name}")
-            helpless = helpless or asked > has
+            helpless = helpless or value > has
     return Refusal(tuple(reasons), helpless) if reasons else None
 
 

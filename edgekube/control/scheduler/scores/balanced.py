@@ -21,12 +21,13 @@ def prepare(pod: Pod, _: Snapshot, __: Sequence[NodeInfo]) -> Amounts | None:
 
 def score(requests: Amounts, info: NodeInfo) -> float:
     """100 less how far the two parts are from each other."""
-    parts = []
-    for name in RESOURCES:
-        has = info.allocatable.get(name, 0)
-        if has > 0:
-            parts.append(min(1.0, (info.requested.get(name, 0) + requests.get(name, 0)) / has))
-    return BEST_SCORE * (1 - abs(parts[0] - parts[1]) / 2) if len(parts) == 2 else BEST_SCORE
+    has, taken = info.allocatable, info.requested
+    cpus, memory = has.get("cpu", 0), has.get("memory", 0)
+    if cpus <= 0 or memory <= 0:
+        return BEST_SCORE
+    one = (taken.get("cpu", 0) + requests.get("cpu", 0)) / cpus
+    other = (taken.get("memory", 0) + requests.get("memory", 0)) / memory
+    return BEST_SCORE * (1 - abs((one if one < 1 else 1.0) - (other if other < 1 else 1.0)) / 2)
 
 
 SCORE = Score("NodeResourcesBalancedAllocation", 1, prepare, score, as_they_are)

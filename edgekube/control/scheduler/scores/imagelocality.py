@@ -27,21 +27,18 @@ def normalised(image: str) -> str:
     return image if ":" in image.rsplit("/", 1)[-1] or "@" in image else f"{image}:latest"
 
 
-def sizes(info: NodeInfo) -> dict[str, int]:
-    """Sizes of a node's images by each of their names."""
-    return {name: image.size_bytes for image in info.node.status.images for name in image.names or ()}
-
-
-def prepare(pod: Pod, snapshot: Snapshot, _: Sequence[NodeInfo]) -> State:
-    """Where the pod's images are."""
+def prepare(pod: Pod, snapshot: Snapshot, _: Sequence[NodeInfo]) -> State | None:
+    """Where the pod's images are; None where they are nowhere."""
     images = [normalised(container.image) for container in [*pod.spec.init_containers, *(pod.spec.containers or [])]]
-    having = {image: sum(1 for info in snapshot.nodes if image in sizes(info)) for image in set(images)}
+    having = {image: sum(1 for info in snapshot.nodes if image in info.images) for image in set(images)}
+    if not any(having.values()):
+        return None
     return State(images, {image: count / len(snapshot.nodes) for image, count in having.items()})
 
 
 def score(state: State, info: NodeInfo) -> float:
     """From nothing of use to everything there."""
-    there = sizes(info)
+    there = info.images
     total = sum(there.get(image, 0) * state.spread[image] for image in state.images)
     large = LARGE_BYTES_PER_CONTAINER * max(1, len(state.images))
     return BEST_SCORE * (min(max(total, SMALL_BYTES), large) - SMALL_BYTES) / (large - SMALL_BYTES)

@@ -11,8 +11,10 @@ from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.podspec import Toleration
 
 
-def prepare(pod: Pod, _: Snapshot, __: Sequence[NodeInfo]) -> Sequence[Toleration]:
-    """Tolerations of this effect, or of all."""
+def prepare(pod: Pod, _: Snapshot, suiting: Sequence[NodeInfo]) -> Sequence[Toleration] | None:
+    """Tolerations of this effect, or of all; None where no node has such a taint."""
+    if not any(taint.effect == "PreferNoSchedule" for info in suiting for taint in info.node.spec.taints):
+        return None
     return [entry for entry in pod.spec.tolerations if entry.effect in ("", "PreferNoSchedule")]
 
 

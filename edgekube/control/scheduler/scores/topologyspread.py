@@ -18,7 +18,8 @@ from edgekube.control.scheduler.rules.topologyspread import eligible, matching
 from edgekube.control.scheduler.snapshot import NodeInfo, Snapshot
 from edgekube.kinds.core.pod import Pod
 
-DEFAULTS = (("kubernetes.io/hostname", 3), ("topology.kubernetes.io/zone", 5))
+HOSTNAME = "kubernetes.io/hostname"
+DEFAULTS = ((HOSTNAME, 3), ("topology.kubernetes.io/zone", 5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +50,30 @@ def prepare(
                 counts[place] = counts.get(place, 0) + matching(pod, query, info)
         made.append(_spread(constraint.topology_key, constraint.max_skew, counts, suiting))
     if not pod.spec.topology_spread_constraints and (owner := controller_uid(pod)):
-        made = [_siblings(owner, key, skew, snapshot, suiting) for key, skew in defaults]
+        return [_siblings(owner, key, skew, snapshot, suiting) for key, skew in defaults]
     return [spread for spread in made if spread.counts] or None
 
 
 def _siblings(owner: str, key: str, skew: int, snapshot: Snapshot, suiting: Sequence[NodeInfo]) -> Spread:
+    """Places that have a sibling are counted; all others have none."""
     counts: dict[str, int] = {}
     for info in snapshot.nodes:
-        place = info.labels.get(key)
-        if place is not None:
-            counts[place] = counts.get(place, 0) + sum(1 for pod in info.pods if controller_uid(pod) == owner)
+        here = info.by_owner.get(owner)
+        if here and (place := info.labels.get(key)) is not None:
+            counts[place] = counts.get(place, 0) + here
     return _spread(key, skew, counts, suiting)
 
 
 def _spread(key: str, skew: int, counts: Mapping[str, int], suiting: Sequence[NodeInfo]) -> Spread:
-    places = len({info.labels[key] for info in suiting if key in info.labels})
+    places = len(suiting) if key == HOSTNAME else len({info.labels[key] for info in suiting if key in info.labels})
     return Spread(key, skew, counts, math.log(places + 2))
 
 
 def score(spreads: Sequence[Spread], info: NodeInfo) -> float:
     """The weighted number of pods already there; the fewer the better."""
-    total = 0.0
+    total, labels = 0.0, info.labels
     for spread in spreads:
-        place = info.labels.get(spread.key)
+        place = labels.get(spread.key)
         if place is not None:
             total += spread.counts.get(place, 0) * spread.weight + (spread.max_skew - 1)
     return float(round(total))
