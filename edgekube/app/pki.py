@@ -32,6 +32,7 @@ AUTHORITY_DAYS = 50 * 365
 LEAF_DAYS = 365
 RENEW_DAYS = 90  # left when a leaf is issued again
 CHECK_S = 600.0  # how often due dates are looked at: a clock that was set is noticed soon
+LOOK_S = 10.0  # how often the files are: somebody may have rotated them by hand
 
 log = logging.getLogger("edgekube.pki")
 
@@ -137,10 +138,28 @@ def serving_names(
 
 
 def ensure_server(pki: Pki, names: Sequence[str]) -> bool:
-    """The leaves a server needs; True when what it shows changed."""
-    pki.ensure("client-admin", "client-ca", Subject("system:admin", ("system:masters",)))
-    pki.ensure("client-proxy", "request-header-ca", Subject("system:auth-proxy"))
-    return pki.ensure("serving-api", "server-ca", Subject("edgekube-server"), names)
+    """The leaves a server needs; True when one was issued again."""
+    changed = [
+        pki.ensure("client-admin", "client-ca", Subject("system:admin", ("system:masters",))),
+        pki.ensure("client-proxy", "request-header-ca", Subject("system:auth-proxy")),
+        pki.ensure("serving-api", "server-ca", Subject("edgekube-server"), names),
+    ]
+    return any(changed)
+
+
+def rotate(pki: Pki) -> list[str]:
+    """Issue every leaf again, with new keys; their names. A running server takes them up by itself. Raises EnvironmentError_."""
+    issued = _issued(pki.directory)
+    try:
+        for known in issued.values():
+            known["not_after"] = 0
+        write_whole(pki.directory / "issued.json", json.dumps(issued, indent=1).encode())
+        for name, known in issued.items():
+            who, *groups = known["subject"]
+            pki.ensure(name, known["authority"], Subject(who, tuple(groups)), known["sans"])
+    except (OSError, KeyError, ValueError) as error:
+        raise EnvironmentError_(f"cannot issue certificates in {pki.directory}: {error}") from error
+    return sorted(issued)
 
 
 async def keep_renewed(
@@ -148,14 +167,28 @@ async def keep_renewed(
     names: Callable[[], Sequence[str]],
     changed: Callable[[], Awaitable[None]],
 ) -> None:
-    """Issue again whatever comes due, or is to carry other names, for as long as the server runs. Never ends."""
+    """Issue again whatever comes due, or is to carry other names, for as long as the server runs. Never ends.
+
+    Leaves that were issued again by hand (`rotate`) count as changed too.
+    """
+    seen, due = _written(pki), trio.current_time() + CHECK_S
     while True:
-        await trio.sleep(CHECK_S)
+        await trio.sleep(LOOK_S)
         try:
-            if ensure_server(pki, names()):
+            if trio.current_time() >= due:
+                due = trio.current_time() + CHECK_S
+                ensure_server(pki, names())
+            now = _written(pki)
+            if now != seen:
                 await changed()
+                seen = now
         except (OSError, EnvironmentError_) as error:
             log.error("certificates could not be renewed, trying again later: %s", error)
+
+
+def _written(pki: Pki) -> int:
+    """What tells one set of leaves from the next. Written last, when all of them are in place."""
+    return (pki.directory / "issued.json").stat().st_mtime_ns
 
 
 def _issued(directory: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "agent": ("agent", "Run the node this machine joined as."),
     "leave": ("leave", "Take this machine out of its cluster, and the cluster off this machine."),
     "node": ("node", "Take nodes out of the cluster."),
+    "cert": ("cert", "Show and rotate this machine's certificates."),
     "uninstall": ("uninstall", "Take the server and everything it made off this machine."),
     "version": ("version", "Print the client and server version."),
     "get": ("kubectl.get", "Display one or many resources."),

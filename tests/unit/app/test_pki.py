@@ -19,6 +19,7 @@ from edgekube.app.pki import (
     ensure_server,
     keep_renewed,
     open_pki,
+    rotate,
     serving_names,
 )
 from edgekube.clock import SeededClock
@@ -153,3 +154,26 @@ async def test_what_comes_due_while_the_server_runs_is_issued_again(tmp_path: Pa
         await trio.sleep(2 * CHECK_S)
         assert len(renewed) == 2
         nursery.cancel_scope.cancel()
+
+
+async def test_rotating_by_hand_makes_new_keys_under_the_same_authorities_and_is_taken_up(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    pki = open_pki(tmp_path, SeededClock())
+    ensure_server(pki, NAMES)
+    authority, before = pki.certificate("server-ca").read_bytes(), pki.certificate("serving-api").read_bytes()
+    taken = trio.Event()
+
+    async def changed() -> None:
+        taken.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_renewed, pki, lambda: NAMES, changed)
+        await trio.sleep(60)
+        assert not taken.is_set()
+        assert rotate(pki) == ["client-admin", "client-proxy", "serving-api"]
+        await taken.wait()
+        nursery.cancel_scope.cancel()
+    assert pki.certificate("server-ca").read_bytes() == authority
+    assert pki.certificate("serving-api").read_bytes() != before
+    assert not ensure_server(pki, NAMES)
