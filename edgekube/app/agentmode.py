@@ -122,7 +122,7 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
     tls = ClientTls(authority, clock.certain)
     renewal = Renewal(config, identity, clock, tls, removed)
     renewal.show()
-    tunnel, gates = TunnelState(), dict[str, NodeGate]()
+    tunnel, gates = TunnelState(config.heartbeat_s), dict[str, NodeGate]()
     access = identity.access(config.server)
     remote = await stack.enter_async_context(
         open_remote(access, manager="edgekube-node", tls=tls.context, refused=renewal.refused, link=tunnel.api)

@@ -68,6 +68,8 @@ OPTIONS = (
     Option("network-backend", "How pods reach those of other nodes: vxlan, host-gw, wireguard or none.", "vxlan",
            metavar="NAME", aliases=("flannel-backend",)),
     Option("node-monitor-grace-period", "How long a silent node stays Ready, as 50s or 2m.", "50s", metavar="TIME"),
+    Option("agent-heartbeat", "How often an agent shows that it lives, as 10s; less often is less on its link.", "10s",
+           metavar="TIME"),
     Option("container-runtime-endpoint", "Use this CRI socket instead of starting an own containerd.", metavar="SOCKET"),
     Option("pod-manifest-path", "Directory of static pod manifests.", metavar="DIR"),
     Option("resolv-conf", "The resolv.conf whose name servers are asked for names outside the cluster.",
@@ -116,6 +118,7 @@ class ServerConfig:
     cluster_domain: str = "cluster.local"
     network_backend: str = "vxlan"
     node_monitor_grace_period: float = 50.0  # seconds
+    agent_heartbeat: float = 10.0  # seconds
     container_runtime_endpoint: str = ""
     pod_manifest_path: str = ""
     resolv_conf: Path = Path("/etc/resolv.conf")
@@ -255,6 +258,9 @@ def _checked(values: dict[str, Any]) -> ServerConfig:
     if values["network_backend"] not in BACKENDS:
         raise UsageError(f"--network-backend: {values['network_backend']!r} is none of {', '.join(BACKENDS)}")
     values["node_monitor_grace_period"] = _seconds("node-monitor-grace-period", values["node_monitor_grace_period"])
+    values["agent_heartbeat"] = _seconds("agent-heartbeat", values["agent_heartbeat"])
+    if not 1 <= values["agent_heartbeat"] <= values["node_monitor_grace_period"] / 2:
+        raise UsageError("--agent-heartbeat: from 1s to half of --node-monitor-grace-period, or nodes would seem to be gone")
     for label in values["node_label"]:
         if "=" not in label:
             raise UsageError(f"--node-label: {label!r} is not key=value")

@@ -75,6 +75,11 @@ class AgentConfig:
         return self.cluster.get("network-backend", "vxlan")
 
     @property
+    def heartbeat_s(self) -> float:
+        """How often we show that we live."""
+        return float(self.cluster.get("agent-heartbeat", "10"))
+
+    @property
     def instance(self) -> str:
         """As `ServerConfig.instance`."""
         return instance_of(self.data_dir)

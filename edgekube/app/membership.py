@@ -65,6 +65,7 @@ def agent_settings(config: ServerConfig) -> dict[str, str]:
         "cluster-dns": config.dns_ip,
         "cluster-domain": config.cluster_domain,
         "network-backend": config.network_backend,
+        "agent-heartbeat": f"{config.agent_heartbeat:g}",
     }
 
 

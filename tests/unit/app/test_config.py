@@ -45,6 +45,8 @@ def test_only_an_unusual_data_directory_needs_names_of_its_own() -> None:
         ({"log_format": "xml"}, "neither text nor json"),
         ({"node_name": "Under_Score"}, "not a valid node name"),
         ({"service_node_port_range": "9-1"}, "FROM-TO"),
+        ({"agent_heartbeat": "30s"}, "half of --node-monitor-grace-period"),
+        ({"agent_heartbeat": "often"}, "'often' is not a time"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_the_flag(flags: dict[str, Any], words: str) -> None:
