@@ -32,6 +32,7 @@ CONTROLLERS = (
     "nodettl",
     "podautoscaler",
     "podgc",
+    "policytypes",
     "replicaset",
     "replicationcontroller",
     "rootca",
