@@ -25,6 +25,7 @@ BENCHMARKS: tuple[Callable[[Path], list[Figure]], ...] = (
     applying.server_side_apply,
     node.pod_start,
     node.memory_with_node,
+    scheduling.scheduling,
     agents.idle_agent,
     agents.many_agents,
 )

@@ -19,6 +19,7 @@ from edgekube.control import pods
 from edgekube.control.scheduler import decide as decision
 from edgekube.control.scheduler import outcomes
 from edgekube.control.scheduler.decide import Chosen, Refused, Rule
+from edgekube.control.scheduler.picture import Picture
 from edgekube.control.scheduler.preempt import Nothing, Sacrifice, preempt
 from edgekube.control.scheduler.profiles import DEFAULT_NAME, Profile
 from edgekube.control.scheduler.rules.volumebinding import SELECTED_NODE, claim_names, volume_for, waits_for_node
@@ -75,8 +76,7 @@ class Scheduler:
         self._preempting: set[str] = set()  # uids of pods whose victims are being told
         self._start = 0  # where in the round of nodes the next decision begins
         self._summaries = Summaries()
-        self._infos: dict[str, NodeInfo] = {}  # of nodes nothing happened on since they were made
-        self._round: list[str] | None = None  # names of all nodes in the order in which they are looked at
+        self._picture = Picture()
         self._troubled: set[Key] = set()
         self._changed = trio.Event()
         rules: set[Rule] = {rule for profile in self._profiles.values() for rule in profile.rules}
@@ -95,8 +95,7 @@ class Scheduler:
         self._assumed.clear()
         self._nominated.clear()
         self._preempting.clear()
-        self._infos.clear()
-        self._round = None
+        self._picture = Picture()
         self._waiting = Waiting()
         for pod in self._caches.of(pod_kind.KIND).list():
             self._on_pod(None, pod)
@@ -126,7 +125,7 @@ class Scheduler:
         key = Key(pod.metadata.namespace, pod.metadata.name)
         for state in (before, after, self._assumed.get(pod.metadata.uid)):
             if state is not None:
-                self._infos.pop(state.spec.node_name, None)
+                self._picture.touch(state.spec.node_name)
         if after is None:
             self._summaries.forget(pod)
             self._assumed.pop(pod.metadata.uid, None)
@@ -156,9 +155,9 @@ class Scheduler:
 
     def _on_cluster(self, plural: str, before: Any, after: Any) -> None:
         if plural == "nodes":
-            self._infos.pop((before or after).metadata.name, None)
+            self._picture.touch((before or after).metadata.name)
             if before is None or after is None or before.metadata.labels != after.metadata.labels:
-                self._round = None
+                self._picture.reorder()
         if plural == "nodes" and before is not None and after is not None and not _changes_node(before, after):
             return
         self._waiting.wake(self._wakes.get(plural, frozenset()), trio.current_time())
@@ -166,23 +165,8 @@ class Scheduler:
 
     def snapshot(self) -> Snapshot:
         """The cluster now, bindings under way included."""
-        on_node: dict[str, list[Pod]] = {}
-        for pod in self._assumed.values():
-            on_node.setdefault(pod.spec.node_name, []).append(pod)
-        cache = self._caches.of(pod_kind.KIND)
         nodes = self._caches.of(node_kind.KIND)
-        if self._round is None:
-            self._round = zones_in_turn(nodes.list())
-        infos = []
-        for name in self._round:
-            info = self._infos.get(name)
-            if info is None:
-                node = nodes.get("", name)
-                if node is None:
-                    continue
-                info = node_info(node, [*cache.by("node", name), *on_node.get(name, ())], self._summaries)
-                self._infos[name] = info
-            infos.append(info)
+        infos, index = self._picture.look(lambda: zones_in_turn(nodes.list()), self._info_of)
         namespaces = self._caches.of(namespace_kind.KIND).list()
         claims = self._caches.of(claim_kind.KIND).list()
         promised: dict[str, list[Pod]] = {}
@@ -191,6 +175,7 @@ class Scheduler:
                 promised.setdefault(name, []).append(pod)
         return Snapshot(
             nodes=infos,
+            known=index,
             namespaces={item.metadata.name: item.metadata.labels for item in namespaces},
             claims={(item.metadata.namespace, item.metadata.name): item for item in claims},
             volumes={item.metadata.name: item for item in self._caches.of(volume_kind.KIND).list()},
@@ -200,6 +185,13 @@ class Scheduler:
             nominated=promised,
             summaries=self._summaries,
         )
+
+    def _info_of(self, name: str) -> NodeInfo | None:
+        node = self._caches.of(node_kind.KIND).get("", name)
+        if node is None:
+            return None
+        arriving = [pod for pod in self._assumed.values() if pod.spec.node_name == name]
+        return node_info(node, [*self._caches.of(pod_kind.KIND).by("node", name), *arriving], self._summaries)
 
     async def _place(self, key: Key, limit: trio.CapacityLimiter) -> None:
         try:
@@ -240,7 +232,7 @@ class Scheduler:
 
     async def _bind(self, key: Key, pod: Pod, made: Chosen) -> None:
         uid = pod.metadata.uid
-        self._infos.pop(made.node, None)
+        self._picture.touch(made.node)
         self._assumed[uid] = msgspec.structs.replace(pod, spec=msgspec.structs.replace(pod.spec, node_name=made.node))
         binding = {
             "apiVersion": "v1",
@@ -252,7 +244,7 @@ class Scheduler:
             await self._near.client.call("POST", path_of(pod_kind.KIND, key.namespace, key.name, "binding"), binding)
         except (ApiError, ConnectionFailed) as error:
             self._assumed.pop(uid, None)
-            self._infos.pop(made.node, None)
+            self._picture.touch(made.node)
             self._waiting.failed(key, trio.current_time())
             if not isinstance(error, NotFound):
                 outcomes.tell(self._near, pod, "Warning", "FailedScheduling", f"binding rejected: {error}")

@@ -60,6 +60,45 @@ class NodeInfo:
     images: Mapping[str, int]  # bytes of each image there, by every name it has
 
 
+@dataclass(slots=True)
+class Index:
+    """What is found somewhere, without looking at every node."""
+
+    choosy: dict[str, NodeInfo] = field(default_factory=dict)  # nodes that have pods with wishes about other pods
+    owners: dict[str, dict[str, NodeInfo]] = field(
+        default_factory=dict
+    )  # by a controller's uid: the nodes with its pods
+    images: dict[str, int] = field(default_factory=dict)  # on how many nodes an image is
+
+    @classmethod
+    def of(cls, nodes: Iterable[NodeInfo]) -> Index:
+        """The index of these nodes."""
+        made = cls()
+        for info in nodes:
+            made.put_in(info)
+        return made
+
+    def put_in(self, info: NodeInfo) -> None:
+        """Count a node in."""
+        if info.with_affinity:
+            self.choosy[info.name] = info
+        for uid in info.by_owner:
+            self.owners.setdefault(uid, {})[info.name] = info
+        for image in info.images:
+            self.images[image] = self.images.get(image, 0) + 1
+
+    def take_out(self, info: NodeInfo) -> None:
+        """Count a node out."""
+        self.choosy.pop(info.name, None)
+        for uid in info.by_owner:
+            there = self.owners[uid]
+            there.pop(info.name, None)
+            if not there:
+                del self.owners[uid]
+        for image in info.images:
+            self.images[image] -= 1
+
+
 def summarise(pod: Pod) -> Summary:
     """What a pod asks for."""
     ports = tuple(
@@ -156,6 +195,12 @@ class Snapshot:
     budgets: Sequence[PodDisruptionBudget] = ()
     nominated: Mapping[str, Sequence[Pod]] = field(default_factory=dict)  # by node: pods promised a place on it
     summaries: Summaries = field(default_factory=Summaries)
+    known: Index | None = None  # of these nodes, where somebody keeps one
+
+    @property
+    def index(self) -> Index:
+        """What is where."""
+        return self.known if self.known is not None else Index.of(self.nodes)
 
     def node(self, name: str) -> NodeInfo | None:
         """A node by name."""
@@ -167,7 +212,8 @@ class Snapshot:
 
     def with_node(self, changed: NodeInfo) -> Snapshot:
         """The cluster with one node as it would be."""
-        return replace(self, nodes=[changed if info.name == changed.name else info for info in self.nodes])
+        nodes = [changed if info.name == changed.name else info for info in self.nodes]
+        return replace(self, nodes=nodes, known=None)
 
     def promised_before(self, pod: Pod, node: str) -> list[Pod]:
         """The pods nominated for a node that are at least as important as this one."""

@@ -38,7 +38,7 @@ def prepare(pod: Pod, snapshot: Snapshot) -> State | None:
     wanted: set[Place] = set()
     taken: set[Place] = set()
     forbidden: set[Place] = set()
-    for info in snapshot.nodes:
+    for info in snapshot.nodes if near or away else snapshot.index.choosy.values():
         for other in info.pods if near or away else info.with_affinity:
             if near and all(term.matches(other, snapshot) for term in near):
                 wanted |= _places(near, info)

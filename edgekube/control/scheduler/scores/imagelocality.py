@@ -30,7 +30,8 @@ def normalised(image: str) -> str:
 def prepare(pod: Pod, snapshot: Snapshot, _: Sequence[NodeInfo]) -> State | None:
     """Where the pod's images are; None where they are nowhere."""
     images = [normalised(container.image) for container in [*pod.spec.init_containers, *(pod.spec.containers or [])]]
-    having = {image: sum(1 for info in snapshot.nodes if image in info.images) for image in set(images)}
+    known = snapshot.index.images
+    having = {image: known.get(image, 0) for image in set(images)}
     if not any(having.values()):
         return None
     return State(images, {image: count / len(snapshot.nodes) for image, count in having.items()})

@@ -28,7 +28,7 @@ def prepare(
     wishes = preferred(pod)
     everything = theirs_too or bool(wishes)
     places: dict[Place, float] = {}
-    for info in snapshot.nodes:
+    for info in snapshot.nodes if wishes else snapshot.index.choosy.values():
         for other in info.pods if wishes else info.with_affinity:
             found = [(weight, term) for weight, term in wishes if term.matches(other, snapshot)]
             if other.spec.affinity is not None:

@@ -57,10 +57,9 @@ def prepare(
 def _siblings(owner: str, key: str, skew: int, snapshot: Snapshot, suiting: Sequence[NodeInfo]) -> Spread:
     """Places that have a sibling are counted; all others have none."""
     counts: dict[str, int] = {}
-    for info in snapshot.nodes:
-        here = info.by_owner.get(owner)
-        if here and (place := info.labels.get(key)) is not None:
-            counts[place] = counts.get(place, 0) + here
+    for info in snapshot.index.owners.get(owner, {}).values():
+        if (place := info.labels.get(key)) is not None:
+            counts[place] = counts.get(place, 0) + info.by_owner[owner]
     return _spread(key, skew, counts, suiting)
 
 
