@@ -130,8 +130,10 @@ SIMPLE_PATH = re.compile(r"\.[^\s\[\]]*(\[[^\[\]]*\][^\s\[\]]*)*")
 
 
 def default(definition: CustomResourceDefinition) -> None:
-    """Names follow from the kind; nothing is converted."""
+    """Names follow from the kind; nothing is converted; what is stored is stored in some version."""
     spec = definition.spec
+    if not definition.status.stored_versions:
+        definition.status.stored_versions = [one.name for one in spec.versions or () if one.storage] or None
     if not spec.names.singular:
         spec.names.singular = spec.names.kind.lower()
     if not spec.names.list_kind and spec.names.kind:
