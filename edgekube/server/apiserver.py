@@ -99,6 +99,8 @@ class ApiServer:
         self.aggregation = Aggregator(self.registry, self.reach, clock)
         self.documents.aggregator = self.routes.aggregator = self.aggregation
         self.routes.fairness = Fairness(store)
+        for family in (*self.routes.fairness.families(), *webhooks.families()):
+            self.metrics.add(family)
         self.verbs = LocalVerbs(self.registry, self.routes)
         self._watch_health()
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any
@@ -24,6 +24,7 @@ from edgekube.kinds.flowcontrol import flowschema, prioritylevelconfiguration
 from edgekube.server.admission.kept import Kept
 from edgekube.server.context import Attributes
 from edgekube.server.fairness_config import distinguisher, in_order, matches
+from edgekube.server.metrics import Family, Sample
 from edgekube.store.interface import Store
 
 SEATS = 120  # of all levels together
@@ -65,6 +66,12 @@ class Level:
     queues: list[_Queue] = field(default_factory=list)
     busy: int = 0  # requests being worked on
     queued: int = 0
+    refused: dict[str, int] = field(default_factory=dict)  # by upstream's reason
+
+    def refuse(self, reason: str) -> errors.TooManyRequests:
+        """The 429, counted."""
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+        return errors.TooManyRequests(TOO_MANY, retry_after_s=1)
 
     def dealt(self, flow: str) -> list[_Queue]:
         """The queues of a flow: the same for every request of it, and hardly ever all those of another."""
@@ -141,10 +148,10 @@ class Fairness:
             level.busy += 1
             return
         if not level.queues:
-            raise errors.TooManyRequests(TOO_MANY, retry_after_s=1)
+            raise level.refuse("concurrency-limit")
         queue = min(level.dealt(flow.name), key=lambda one: len(one.waiting))
         if len(queue.waiting) >= level.length:
-            raise errors.TooManyRequests(TOO_MANY, retry_after_s=1)
+            raise level.refuse("queue-full")
         await self._wait(level, queue)
 
     async def _wait(self, level: Level, queue: _Queue) -> None:
@@ -161,7 +168,30 @@ class Fairness:
             raise
         if not waiter.granted:
             self._give_up(level, queue, waiter)
-            raise errors.TooManyRequests(TOO_MANY, retry_after_s=1)
+            raise level.refuse("time-out")
+
+    def families(self) -> list[Family]:
+        """Figures, by upstream's names."""
+
+        def each(value: str) -> Callable[[], list[Sample]]:
+            return lambda: [
+                Sample((("priority_level", one.name),), float(getattr(one, value))) for one in self._levels.values()
+            ]
+
+        def refused() -> list[Sample]:
+            return [
+                Sample((("priority_level", one.name), ("reason", reason)), float(count))
+                for one in self._levels.values()
+                for reason, count in one.refused.items()
+            ]
+
+        start = "apiserver_flowcontrol"
+        return [
+            Family(f"{start}_current_executing_requests", "gauge", "Requests being worked on.", each("busy")),
+            Family(f"{start}_current_inqueue_requests", "gauge", "Requests that wait for a seat.", each("queued")),
+            Family(f"{start}_nominal_limit_seats", "gauge", "Seats of a level.", each("seats")),
+            Family(f"{start}_rejected_requests_total", "counter", "Requests turned away with 429.", refused),
+        ]
 
     def _give_up(self, level: Level, queue: _Queue, waiter: _Waiter) -> None:
         if waiter.granted:

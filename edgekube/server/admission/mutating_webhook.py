@@ -83,6 +83,7 @@ class MutatingWebhooks(Step):
             try:
                 changed = await self._call(invoked, review, cluster, position)
             except CallFailed as problem:
+                self._tools.count(hook, review, "ignored" if hook.ignores_failures else "failed")
                 if not hook.ignores_failures:
                     raise internal_error(problem) from problem
                 log.warning("%s; its failurePolicy lets the write pass", problem)
@@ -101,6 +102,7 @@ class MutatingWebhooks(Step):
         tools, hook = self._tools, invoked.hook
         objects = await tools.objects(invoked, review)
         verdict = await ask(tools.reach, cluster, tools.clock, invoked, review, objects)
+        tools.count(hook, review, "allowed" if verdict.allowed else "denied")
         if not verdict.allowed:
             raise denied(hook.name, verdict.status)
         changed = bool(verdict.patch) and await self._patched(invoked, review, objects[0], verdict)

@@ -68,10 +68,12 @@ class ValidatingWebhooks(Step):
             objects = await tools.objects(invoked, review)
             verdict = await ask(tools.reach, cluster, tools.clock, invoked, review, objects)
         except CallFailed as problem:
+            tools.count(hook, review, "ignored" if hook.ignores_failures else "failed")
             if not hook.ignores_failures:
                 raise internal_error(problem) from problem
             log.warning("%s; its failurePolicy lets the write pass", problem)
             review.context.annotations[f"{FAILED_OPEN}/round_0_index_{position}"] = hook.name
             return
+        tools.count(hook, review, "allowed" if verdict.allowed else "denied")
         if not verdict.allowed:
             raise denied(hook.name, verdict.status)

@@ -14,9 +14,12 @@ from edgekube.server.admission.kept import Kept
 from edgekube.server.admission.webhook_calls import document_of
 from edgekube.server.admission.webhook_matching import Hook, Invocation, invocation, prepared
 from edgekube.server.context import Authorizer
+from edgekube.server.metrics import Family, Sample
 from edgekube.server.reach import Reach
 from edgekube.server.stored import in_version
 from edgekube.store.interface import Store
+
+SERIES_MOST = 1000  # names come from outside
 
 
 class Webhooks:
@@ -27,6 +30,24 @@ class Webhooks:
         self.kinds: Callable[[], Iterable[Kind[Any]]] = built_in
         self.mutating = Kept(store, mutatingwebhookconfiguration.KIND, prepared)
         self.validating = Kept(store, validatingwebhookconfiguration.KIND, prepared)
+        self._calls: dict[tuple[str, str, str, str], int] = {}
+
+    def count(self, hook: Hook, review: Review, outcome: str) -> None:
+        """Count a call: "allowed", "denied", "failed" or "ignored" (failed, and the write passed)."""
+        kind = "admit" if hasattr(hook.webhook, "reinvocation_policy") else "validating"
+        key = (hook.name, kind, review.operation, outcome)
+        if key in self._calls or len(self._calls) < SERIES_MOST:
+            self._calls[key] = self._calls.get(key, 0) + 1
+
+    def families(self) -> list[Family]:
+        """Figures."""
+        names = ("name", "type", "operation", "outcome")
+
+        def samples() -> list[Sample]:
+            return [Sample(tuple(zip(names, key, strict=True)), float(count)) for key, count in self._calls.items()]
+
+        help_ = "Calls of admission webhooks, and how they ended."
+        return [Family("apiserver_admission_webhook_request_total", "counter", help_, samples)]
 
     async def concerned(self, hook: Hook, review: Review, cluster: Cluster) -> Invocation | None:
         """How to call a webhook for this write, or None. Raises NotFound, Forbidden."""

@@ -110,6 +110,12 @@ async def test_a_flood_of_one_user_does_not_hold_up_another(api: Api) -> None:
         assert level.queued == level.hand * level.length  # no more queues than it was dealt
         assert len(refused) == 500 - at_once - level.queued
         assert refused[0].retry_after_s == 1
+        figures = {family.name.removeprefix("apiserver_flowcontrol_"): family for family in watched.families()}
+        turned_away = list(figures["rejected_requests_total"].samples())
+        reason = (("priority_level", "global-default"), ("reason", "queue-full"))
+        assert [(one.labels, one.value) for one in turned_away] == [(reason, float(len(refused)))]
+        waiting = [one.value for one in figures["current_inqueue_requests"].samples() if one.value]
+        assert waiting == [float(level.queued)]
         nursery.start_soon(quick)
         await trio.testing.wait_all_tasks_blocked()
         assert order == []

@@ -138,6 +138,9 @@ async def test_refusals_in_upstreams_words(api: Api, authority: Authority) -> No
     async with https_peer(authority, respond) as peer:
         await configure(api, "Validating", hook(peer))
         seen = {name: await api.refused("POST", MAPS, config_map(name)) for name in told}
+    page = (await api.ask("GET", "/metrics")).answer.decode()
+    labels = 'name="hook.example.org",type="validating",operation="CREATE",outcome="denied"'
+    assert f"apiserver_admission_webhook_request_total{{{labels}}} 3" in page
     by = 'admission webhook "hook.example.org" denied the request'
     assert seen["plain"] == (400, f"{by} without explanation")
     assert seen["said"] == (403, f"{by}: not on Sundays")
