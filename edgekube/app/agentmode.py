@@ -36,6 +36,7 @@ from edgekube.net.tunnel import LateGate, ServerEnd, TunnelState, keep_tunnel
 
 LOG = logging.getLogger("edgekube.agent")
 FIRST_TUNNEL_S = 5.0  # a server that is not there must not keep pods from starting
+UNAUTHORIZED = str(Unauthorized())
 REMOVED_STATUS = 78  # EX_CONFIG: the unit file does not restart after it
 
 
@@ -133,6 +134,8 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
     stack.callback(tunnelling.cancel_scope.cancel)
     greeting = Greeting(config, renewal, clock)
     tunnelling.start_soon(_keep_tunnel, renewal, partial(keep_tunnel, gate, partial(greeting.way, end), clock, tunnel))
+    tunnelling.start_soon(renewal.keep_welcome)
+    tunnelling.start_soon(_notice_refusals, tunnel, renewal)
     with trio.move_on_after(FIRST_TUNNEL_S):
         await tunnel.api.came_up.wait()  # what the node follows had better begin there
     replica = await stack.enter_async_context(
@@ -151,7 +154,6 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
     stack.callback(nursery.cancel_scope.cancel)
     nursery.start_soon(clock.keep)
     nursery.start_soon(renewal.keep, remote, replica)
-    nursery.start_soon(renewal.keep_welcome)
     nursery.start_soon(_watch_tunnel, tunnel, replica)
     await stack.enter_async_context(node_and_network(running))
 
@@ -163,6 +165,14 @@ async def _keep_tunnel(renewal: Renewal, keep: Callable[[], Awaitable[None]]) ->
             nursery.start_soon(keep)
             await renewal.wait_renewed()
             nursery.cancel_scope.cancel()
+
+
+async def _notice_refusals(tunnel: TunnelState, renewal: Renewal) -> None:
+    """A tunnel that is refused for its certificate is a reason to get another one."""
+    while True:
+        await tunnel.wait_turn()
+        if tunnel.trouble == UNAUTHORIZED:
+            renewal.refused()
 
 
 async def _watch_tunnel(tunnel: TunnelState, replica: Replica) -> None:

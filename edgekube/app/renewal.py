@@ -51,6 +51,7 @@ class Renewal:
         self._refusals = 0
         self._refused = trio.Event()
         self._renewed = trio.Event()
+        self._coming_back = trio.Lock()
 
     def show(self) -> None:
         """Show what is on disk from the next connection on."""
@@ -106,7 +107,12 @@ class Renewal:
         LOG.info("this node can show who it is: %s", ", ".join(names))
 
     async def come_back(self) -> bool:
-        """Get in again by the key alone; whether that worked."""
+        """Get in again by the key alone; whether that worked. Who asks while another one is at it shares the outcome."""
+        before = self._renewed
+        async with self._coming_back:
+            return before.is_set() or await self._come_back()
+
+    async def _come_back(self) -> bool:
         pem = certificate_request(self.identity.key().read_bytes(), self.config.node_name)
         authority = self.identity.authority.read_bytes()
         tls = ClientTls(authority, self._clock.certain)
