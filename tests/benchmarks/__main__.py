@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import agents, api, applying, node
+from tests.benchmarks import agents, api, applying, node, scheduling
 from tests.benchmarks.figures import Figure
 
 BENCHMARKS: tuple[Callable[[Path], list[Figure]], ...] = (
