@@ -260,7 +260,9 @@ def _checked(values: dict[str, Any]) -> ServerConfig:
     values["node_monitor_grace_period"] = _seconds("node-monitor-grace-period", values["node_monitor_grace_period"])
     values["agent_heartbeat"] = _seconds("agent-heartbeat", values["agent_heartbeat"])
     if not 1 <= values["agent_heartbeat"] <= values["node_monitor_grace_period"] / 2:
-        raise UsageError("--agent-heartbeat: from 1s to half of --node-monitor-grace-period, or nodes would seem to be gone")
+        raise UsageError(
+            "--agent-heartbeat: from 1s to half of --node-monitor-grace-period, or nodes would seem to be gone"
+        )
     for label in values["node_label"]:
         if "=" not in label:
             raise UsageError(f"--node-label: {label!r} is not key=value")

@@ -50,13 +50,13 @@ UNSENT_BYTES = (
 
 
 class TunnelGate:
-    """A node behind a tunnel; see `net.nodegate.NodeGate`. A lost tunnel is a ConnectionFailed, for `dial` an OSError."""
+    """A node behind a tunnel; see `net.nodegate.NodeGate`. A tunnel that is lost makes the node unavailable (503)."""
 
     def __init__(self, session: Http2Session, node: str) -> None:
         self._session, self._node = session, node
 
-    def _lost(self) -> ConnectionFailed:
-        return ConnectionFailed(f"the connection to node {self._node} was lost")
+    def _lost(self) -> ServiceUnavailable:
+        return ServiceUnavailable(f"the connection to node {self._node} was lost", details=False)
 
     async def _ask(self, question: str, **ask: Any) -> Http2Stream:
         try:
@@ -167,15 +167,14 @@ class TunnelGate:
 
     async def dial(self, namespace: str, pod: str, port: int) -> trio.abc.Stream:
         """See NodeGate."""
+        stream = await self._ask(words.DIAL, namespace=namespace, pod=pod, port=port)
         try:
-            stream = await self._ask(words.DIAL, namespace=namespace, pod=pod, port=port)
-            try:
-                await self._answered(stream)
-            except BaseException:
-                stream.give_up()
-                raise
-        except ConnectionFailed as error:
-            raise OSError(str(error)) from error
+            await self._answered(stream)
+        except BaseException as error:
+            stream.give_up()
+            if isinstance(error, ConnectionFailed):
+                raise OSError(str(error)) from error
+            raise
         return stream
 
     async def fetch(self, path: str) -> tuple[int, str, bytes]:
@@ -189,7 +188,10 @@ class TunnelGate:
             raise self._lost() from error
         finally:
             stream.give_up()
-        return int(head[":status"]), head.get("content-type", ""), body
+        status, media = head.get(":status", ""), head.get("content-type", "")
+        if not (status.isascii() and status.isdigit() and len(status) == 3 and media.isprintable()):
+            raise ServiceUnavailable(f"node {self._node} makes no sense", details=False)
+        return int(status), media, body
 
     async def carry_api(self, handler: Handler, like: Request) -> None:
         """Answer the agent's own requests inside the tunnel, as long as it stands. `like` is the request that opened it."""
@@ -215,8 +217,8 @@ class _Pieces(AsyncIterator[bytes]):
     async def __anext__(self) -> bytes:
         try:
             data = await self._stream.receive_some()
-        except trio.BrokenResourceError as error:
-            raise self._lost() from error
+        except trio.BrokenResourceError as error:  # the answer has begun: there is nobody to tell but by breaking it off
+            raise ConnectionFailed(str(self._lost())) from error
         if not data:
             raise StopAsyncIteration
         return data

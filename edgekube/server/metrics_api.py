@@ -8,7 +8,6 @@ metrics-server's (sigs.k8s.io/metrics-server pkg/api).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from edgekube import errors
@@ -127,7 +126,7 @@ class _Nodes(_Source):
             kind=self.kind.name,
             api_version=self.kind.api_version,
             metadata=self._meta(node.metadata),
-            timestamp=_moment(at),
+            timestamp=format_time(at),
             window=_window(figure.window_s),
             usage=_amounts(figure),
         )
@@ -169,7 +168,7 @@ class _Pods(_Source):
             kind=self.kind.name,
             api_version=self.kind.api_version,
             metadata=self._meta(pod.metadata),
-            timestamp=_moment(at),
+            timestamp=format_time(at),
             window=_window(max(figure.window_s for figure in figures.values())),
             containers=containers,
         )
@@ -178,10 +177,6 @@ class _Pods(_Source):
 def _amounts(figure: Figure) -> dict[str, Quantity]:
     """CPU in nanocores, memory in Ki, as metrics-server writes them."""
     return {"cpu": Quantity(canonical(f"{figure.cpu}n")), "memory": Quantity(canonical(f"{figure.memory // 1024}Ki"))}
-
-
-def _moment(at_ns: int) -> Any:
-    return format_time(datetime.fromtimestamp(at_ns / 1e9, UTC))
 
 
 def _window(seconds: float) -> str:

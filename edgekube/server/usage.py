@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 import msgspec
 import trio
@@ -56,7 +57,8 @@ class Figure:
 @dataclass(slots=True)
 class _Kept:
     newest: Sample
-    taken_at: float
+    taken_at: float  # monotonic
+    moment: datetime  # by our clock: the node's may be anything
     before: Sample | None = None
 
 
@@ -125,21 +127,21 @@ class Usage:
             raise ConnectionFailed(f"it answered {status}")
         sample = self._decoder.decode(body)
         last = self._kept.get(node)
-        self._kept[node] = _Kept(sample, self._clock.monotonic(), last.newest if last is not None else None)
+        before = last.newest if last is not None else None
+        self._kept[node] = _Kept(sample, self._clock.monotonic(), self._clock.now(), before)
 
-    def node(self, node: str) -> tuple[Figure, int] | None:
-        """(a node's figure, when in nanoseconds since the epoch)."""
+    def node(self, node: str) -> tuple[Figure, datetime] | None:
+        """(a node's figure, when it was taken)."""
         kept = self._kept.get(node)
         if kept is None or kept.before is None:
             return None
         made = figure(kept.before.node, kept.newest.node)
-        return None if made is None else (made, kept.newest.node.at)
+        return None if made is None else (made, kept.moment)
 
-    def pod(self, node: str, namespace: str, name: str) -> tuple[dict[str, Figure], int] | None:
-        """(figures by container, when in nanoseconds since the epoch)."""
+    def pod(self, node: str, namespace: str, name: str) -> tuple[dict[str, Figure], datetime] | None:
+        """(figures by container, when they were taken)."""
         kept = self._kept.get(node)
         if kept is None or kept.before is None:
             return None
-        pod = f"{namespace}/{name}"
-        made = pod_figures(kept.before, kept.newest, pod)
-        return None if made is None else (made, max(reading.at for reading in kept.newest.pods[pod].values()))
+        made = pod_figures(kept.before, kept.newest, f"{namespace}/{name}")
+        return None if made is None else (made, kept.moment)

@@ -13,10 +13,11 @@ import trio.testing
 from edgekube import errors
 from edgekube.clock import SeededClock
 from edgekube.net import tunnel
+from edgekube.net.answering import Answering
 from edgekube.net.http2 import http2_session
 from edgekube.net.listener import serving
 from edgekube.net.nodegate import LogOptions, NodeGate
-from edgekube.net.tunnel import ServerEnd, TunnelState, accept_tunnel, connect, keep_tunnel, serve_gate
+from edgekube.net.tunnel import LateGate, ServerEnd, TunnelState, accept_tunnel, connect, keep_tunnel, serve_gate
 from edgekube.wire import http2
 from tests.streaming_fakes import FakeGate
 
@@ -25,6 +26,11 @@ async def until(condition: Callable[[], object]) -> None:
     with trio.fail_after(60):
         while not condition():  # noqa: ASYNC110 - what is waited for happens behind a socket
             await trio.sleep(0.01)
+
+
+async def drain(pieces: AsyncIterator[bytes]) -> None:
+    async for _ in pieces:
+        pass
 
 
 class Server:
@@ -178,7 +184,7 @@ async def test_what_is_under_way_fails_when_the_tunnel_is_lost() -> None:
 
         async with trio.open_nursery() as fake.nursery:
             fake.nursery.start_soon(lose)
-            with pytest.raises(errors.ConnectionFailed, match="the connection to node n1 was lost"):
+            with pytest.raises(errors.ServiceUnavailable, match="the connection to node n1 was lost"):
                 async with gate.logs("default", "p", "c", LogOptions(follow=True)):
                     pytest.fail("nobody answered")
         await gone.wait()
@@ -235,3 +241,44 @@ async def test_streams_past_the_bound_are_refused_by_name() -> None:
             with pytest.raises(errors.ServiceUnavailable, match="node n1 is busy: too many streams are open"):
                 await gate.fetch("/healthz")
             nursery.cancel_scope.cancel()
+
+
+async def test_a_log_breaks_off_with_the_tunnel() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    fake = FakeGate()
+
+    async def agent() -> None:
+        async with http2_session(far, client=False) as session:
+            await Answering(fake, session).run()
+
+    async with trio.open_nursery() as nursery, serve_gate(near, "n1", heartbeat_s=10) as (gate, _):
+        nursery.start_soon(agent)
+        async with gate.logs("default", "p", "c", LogOptions(follow=True)) as pieces:
+            assert await anext(pieces)
+            await far.aclose()
+            with pytest.raises(errors.ConnectionFailed, match="the connection to node n1 was lost"):
+                await drain(pieces)
+
+
+async def test_a_node_that_makes_no_sense_is_unavailable() -> None:
+    near, far = trio.testing.memory_stream_pair()
+    async with serve_gate(near, "n1", heartbeat_s=10) as (gate, _), http2_session(far, client=False) as session:
+
+        async def answer() -> None:
+            stream = await session.arrivals.receive()
+            await stream.respond([(":status", "200"), ("content-type", "text/plain\x7f")])
+            await stream.send_eof()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(answer)
+            with pytest.raises(errors.ServiceUnavailable, match="node n1"):
+                await gate.fetch("/healthz")
+
+
+async def test_a_node_that_still_starts_says_so() -> None:
+    gates: dict[str, NodeGate] = {}
+    late = LateGate(gates, "n1")
+    with pytest.raises(errors.ServiceUnavailable, match="node n1 is still starting"):
+        await late.fetch("/healthz")
+    gates["n1"] = FakeGate()
+    assert await late.fetch("/healthz") == (200, "text/plain", b"page /healthz")

@@ -9,6 +9,9 @@ import trio
 import trio.testing
 
 from edgekube import errors
+from edgekube.client.local import LocalClient
+from edgekube.control.controllers import podautoscaler
+from edgekube.kinds.autoscaling import horizontalpodautoscaler
 from edgekube.kinds.core import node as node_kind
 from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core import serviceaccount
@@ -154,6 +157,29 @@ async def test_it_is_shown_as_a_table(autojump_clock: trio.testing.MockClock) ->
     assert [row["cells"] for row in nodes["rows"]] == [["n1", "1", "1Gi", "1.5s"]]
     pods = (await api.ask("GET", f"{ROOT}/pods", accept=accept)).document
     assert [row["cells"] for row in pods["rows"]] == [["a", "750m", "20484Ki", "1.5s"]]
+
+
+async def test_an_autoscaler_reads_the_figures(autojump_clock: trio.testing.MockClock) -> None:
+    api, _ = await site(n1=("default/a", "default/b"))
+    scale_to = {
+        "metadata": {"name": "d", "namespace": "default"},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "a"}}, "template": {
+            "metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "app", "image": "i"}]}}},
+    }  # fmt: skip
+    await api.good("POST", "/apis/apps/v1/namespaces/default/deployments", scale_to)
+    deployment = await api.good("GET", "/apis/apps/v1/namespaces/default/deployments/d")
+    status = deployment | {"status": {"replicas": 1, "observedGeneration": 1}}
+    await api.good("PUT", "/apis/apps/v1/namespaces/default/deployments/d/status", status)
+    scaler = horizontalpodautoscaler.KIND.from_dict({
+        "metadata": {"name": "h", "namespace": "default"},
+        "spec": {"maxReplicas": 9, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "d"},
+                 "metrics": [{"type": "Resource", "resource": {
+                     "name": "cpu", "target": {"type": "AverageValue", "averageValue": "250m"}}}]},
+    })  # fmt: skip
+    client = LocalClient(api.server.verbs, LOOPBACK, manager="tester")
+    seen = await podautoscaler.inquire(client, podautoscaler.Seen(scaler, api.clock.now()))
+    assert seen.usage == {"a": {"cpu": 750, "memory": (20 << 20) + 4096}}
+    assert podautoscaler.propose(seen, scaler.spec.metrics[0], 1).replicas == 3
 
 
 def test_a_counter_that_began_anew_makes_no_figure() -> None:
