@@ -16,7 +16,7 @@ import trio
 from edgekube.client.follow import Cache, follow
 from edgekube.client.interface import Client
 from edgekube.client.replica import Replica
-from edgekube.errors import ConnectionFailed, EnvironmentError_, NotFound
+from edgekube.errors import ApiError, ConnectionFailed, EnvironmentError_
 from edgekube.kinds.core.node import KIND as NODES
 from edgekube.kinds.core.service import KIND as SERVICES
 from edgekube.kinds.core.service import Service
@@ -67,7 +67,7 @@ async def wait_pod_cidr(client: Client, node: str) -> IPv4Network:
     while True:
         try:
             found = await client.get(NODES, node)
-        except (NotFound, ConnectionFailed):
+        except (ApiError, ConnectionFailed):
             found = None
         if found and found.spec.pod_cidr:
             return IPv4Network(found.spec.pod_cidr)
@@ -97,7 +97,8 @@ async def run_network(
         local = LocalEndpoints(client, config.node_name, services.list, slices.list, changed)
     endpoints = slices.list if local is None else local.slices
     names = _Names(config.dns_domain, services.list, endpoints)
-    proxy = Proxy(config, services.list, endpoints)
+    proxy = Proxy(config, services.list, endpoints, lambda: mesh.zone)
+    mesh.on_zone = proxy.touch
     forward = upstreams(config.host_resolv_conf, never=(config.dns_ip,))
     dns = DnsServer(names.zone, lambda: forward)
     async with trio.open_nursery() as nursery:

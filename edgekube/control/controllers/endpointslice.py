@@ -23,7 +23,15 @@ from edgekube.kinds.core.node import Node
 from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.service import Service
 from edgekube.kinds.discovery import endpointslice as slice_kind
-from edgekube.kinds.discovery.endpointslice import Endpoint, EndpointConditions, EndpointPort, EndpointSlice
+from edgekube.kinds.discovery.endpointslice import (
+    Endpoint,
+    EndpointConditions,
+    EndpointHints,
+    EndpointPort,
+    EndpointSlice,
+    ForNode,
+    ForZone,
+)
 from edgekube.reconcile.drive import Caches, Controller, Key, Watch, own_key
 from edgekube.reconcile.plan import NOTHING, Action, Create, Delete, Plan, Update
 
@@ -32,6 +40,8 @@ SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 ZONE = "topology.kubernetes.io/zone"
+SAME_NODE = "PreferSameNode"
+NEAR = ("PreferClose", "PreferSameZone", SAME_NODE)
 ENDPOINTS_PER_SLICE = 100
 
 
@@ -98,14 +108,28 @@ def endpoint_of(seen: Seen, pod: Pod, family: str) -> Endpoint | None:
     serving = pods.is_ready(pod)
     terminating = pod.metadata.deletion_timestamp is not None
     ready = service.spec.publish_not_ready_addresses or (serving and not terminating)
+    zone = node.metadata.labels.get(ZONE, "") if node is not None else ""
     return Endpoint(
         addresses=found,
         conditions=EndpointConditions(ready=ready, serving=serving, terminating=terminating),
         hostname=backends.hostname(service, pod),
         target_ref=backends.reference(pod),
         node_name=node_name or None,
-        zone=(node.metadata.labels.get(ZONE) or None) if node is not None else None,
+        zone=zone or None,
+        hints=hints(service.spec.traffic_distribution or "", zone, node_name) if ready else None,
     )
+
+
+def hints(distribution: str, zone: str, node_name: str) -> EndpointHints | None:
+    """For whom an endpoint is meant, when its service wants traffic to stay near.
+    Source: k8s.io/endpointslice/trafficdist."""
+    if distribution not in NEAR:
+        return None
+    made = EndpointHints(
+        for_zones=[ForZone(name=zone)] if zone else [],
+        for_nodes=[ForNode(name=node_name)] if node_name and distribution == SAME_NODE else [],
+    )
+    return made if made.for_zones or made.for_nodes else None
 
 
 def _ports_of(item: EndpointSlice) -> tuple[Port, ...]:

@@ -38,6 +38,7 @@ COLLECT_S = 0.1
 RETRY_LEAST_S = 0.5
 RETRY_MOST_S = 30.0
 REFRESH_S = 300.0
+ZONE = "topology.kubernetes.io/zone"
 TAKEN = "another VXLAN link of this machine has the number {id} on UDP port {port}; give one of them another port"
 
 
@@ -69,7 +70,9 @@ class Mesh:
         self.peers: tuple[Peer, ...] = ()
         self.trouble = ""
         self.passes = 0
+        self.zone = ""  # the node's
         self.on_pod_cidr: Callable[[IPv4Network], None] = lambda _: None
+        self.on_zone: Callable[[], None] = lambda: None
 
     def touch(self) -> None:
         """Something changed: look again soon."""
@@ -174,6 +177,11 @@ class Mesh:
     def _changed(self, before: Node | None, after: Node | None) -> None:
         if before is None or after is None or facts(before) != facts(after):
             self.touch()
+        if after is not None and after.metadata.name == self._config.node_name:
+            zone = after.metadata.labels.get(ZONE, "")
+            if zone != self.zone:
+                self.zone = zone
+                self.on_zone()
 
     async def _keep(self, task_status: trio.TaskStatus[None]) -> None:
         pause, started = RETRY_LEAST_S, False

@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from edgekube.kinds.core.service import Service, ServicePort
+from edgekube.kinds.core.service import Service, ServicePort, ServiceSpec
 from edgekube.kinds.discovery.endpointslice import Endpoint, EndpointSlice
 from edgekube.network.config import NetworkConfig
 
@@ -98,8 +98,10 @@ def base_chains(config: NetworkConfig) -> dict[str, tuple[str, ...]]:
     }
 
 
-def ruleset(config: NetworkConfig, services: Iterable[Service], slices: Iterable[EndpointSlice]) -> Ruleset:
-    """Everything the proxy wants in its table now."""
+def ruleset(
+    config: NetworkConfig, services: Iterable[Service], slices: Iterable[EndpointSlice], zone: str = ""
+) -> Ruleset:
+    """Everything the proxy wants in its table now. `zone` is the node's, for endpoints that are meant for zones."""
     made = Ruleset(chains=base_chains(config))
     by_service: dict[tuple[str, str], list[EndpointSlice]] = {}
     for piece in slices:
@@ -113,14 +115,17 @@ def ruleset(config: NetworkConfig, services: Iterable[Service], slices: Iterable
             continue
         pieces = by_service.get((service.metadata.namespace, service.metadata.name), [])
         for port in spec.ports:
-            _add_port(made, config, service, port, pieces)
+            _add_port(made, config, service, port, pieces, zone)
     return made
 
 
-def targets_of(pieces: Sequence[EndpointSlice], port: ServicePort, node: str, *, local: bool) -> list[Target]:
-    """Where a service port's traffic may go: ready endpoints, else those still serving while they terminate."""
-    ready: set[Target] = set()
-    serving: set[Target] = set()
+def targets_of(
+    pieces: Sequence[EndpointSlice], port: ServicePort, node: str, *, local: bool, zone: str = ""
+) -> list[Target]:
+    """Where a service port's traffic may go: ready endpoints (those meant for this node or zone, where all say for whom they are),
+    else those still serving while they terminate."""
+    ready: list[tuple[Endpoint, Target]] = []
+    serving: list[tuple[Endpoint, Target]] = []
     for piece in pieces:
         number = next((p.port for p in piece.ports or () if (p.name or "") == port.name and p.port), None)
         if number is None or not _same_protocol(piece, port):
@@ -130,8 +135,24 @@ def targets_of(pieces: Sequence[EndpointSlice], port: ServicePort, node: str, *,
                 continue
             chosen = ready if _ready(endpoint) else serving if _still_serving(endpoint) else None
             if chosen is not None and endpoint.addresses:
-                chosen.add(Target(endpoint.addresses[0], number))
-    return sorted(ready or serving, key=lambda target: (tuple(map(int, target.ip.split("."))), target.port))
+                chosen.append((endpoint, Target(endpoint.addresses[0], number)))
+    if not local:
+        ready = _near(ready, node, zone)
+    found = {target for _, target in ready or serving}
+    return sorted(found, key=lambda target: (tuple(map(int, target.ip.split("."))), target.port))
+
+
+def _near(ready: list[tuple[Endpoint, Target]], node: str, zone: str) -> list[tuple[Endpoint, Target]]:
+    """Those meant for this node, else for its zone. All are taken when one of them has no hint, or none is meant for us.
+    Source: pkg/proxy/topology.go."""
+    hints = [endpoint.hints for endpoint, _ in ready]
+    for here, names in (
+        (node, [{each.name for each in hint.for_nodes} if hint else set() for hint in hints]),
+        (zone, [{each.name for each in hint.for_zones} if hint else set() for hint in hints]),
+    ):
+        if here and names and all(names) and any(here in meant for meant in names):
+            return [each for each, meant in zip(ready, names, strict=True) if here in meant]
+    return ready
 
 
 def _same_protocol(piece: EndpointSlice, port: ServicePort) -> bool:
@@ -149,34 +170,62 @@ def _still_serving(endpoint: Endpoint) -> bool:
 
 
 def _add_port(
-    made: Ruleset, config: NetworkConfig, service: Service, port: ServicePort, pieces: Sequence[EndpointSlice]
+    made: Ruleset,
+    config: NetworkConfig,
+    service: Service,
+    port: ServicePort,
+    pieces: Sequence[EndpointSlice],
+    zone: str,
 ) -> None:
+    """A chain for all endpoints and one for those of this node, each where a policy leads to it; then the ways into them."""
     spec, meta = service.spec, service.metadata
     protocol = (port.protocol or "TCP").lower()
     identity = (meta.namespace, meta.name, protocol, port.name or str(port.port))
-    everywhere = targets_of(pieces, port, config.node_name, local=False)
+    everywhere = targets_of(pieces, port, config.node_name, local=False, zone=zone)
     here = targets_of(pieces, port, config.node_name, local=True)
-    inside = here if spec.internal_traffic_policy == "Local" else everywhere
-    outside_local = spec.external_traffic_policy == "Local"
-    outside = here if outside_local else everywhere
     affinity = _affinity_s(service)
+    inside_local = spec.internal_traffic_policy == "Local"
+    outside_local = spec.external_traffic_policy == "Local" and bool(
+        _outer_addresses(service) or _node_port(spec, port)
+    )
+    if everywhere and not (inside_local and not _outer_addresses(service) and not _node_port(spec, port)):
+        _add_chain(made, chain_name("service", *identity), everywhere, affinity, identity, protocol)
+    if here and (inside_local or outside_local):
+        _add_chain(made, chain_name("service-local", *identity), here, affinity, identity, protocol)
 
-    cluster_chain = chain_name("service", *identity)
+    inside = here if inside_local else everywhere
+    key = f"{spec.cluster_ip} . {protocol} . {port.port}"
     if inside:
-        _add_chain(made, cluster_chain, inside, affinity, identity, protocol)
+        chain = chain_name("service-local" if inside_local else "service", *identity)
         # Traffic to a cluster address from outside the pods would come back unrecognised without this.
-        made.chains[cluster_chain] = (
+        made.chains[chain] = (
             f"ip daddr {spec.cluster_ip} ip saddr != {config.cluster_cidr} fib saddr type != local "
             f"meta mark set meta mark | {MARK}",
-            *made.chains[cluster_chain],
+            *made.chains[chain],
         )
-        made.maps["service-ips"][f"{spec.cluster_ip} . {protocol} . {port.port}"] = f"goto {cluster_chain}"
+        made.maps["service-ips"][key] = f"goto {chain}"
     else:
-        made.maps["no-endpoint-services"][f"{spec.cluster_ip} . {protocol} . {port.port}"] = "goto refuse-packet"
+        made.maps["no-endpoint-services"][key] = _refusal(everywhere)
     if protocol == "udp":
         made.udp[(spec.cluster_ip, port.port)] = frozenset(target.ip for target in inside)
+    _add_outside(made, config, service, port, identity, (everywhere, here))
 
-    _add_outside(made, config, service, port, outside, identity, protocol, affinity)
+
+def _refusal(everywhere: Sequence[Target]) -> str:
+    """A service without endpoints refuses; one that merely has none on this node says nothing, as upstream."""
+    return "drop" if everywhere else "goto refuse-packet"
+
+
+def _outer_addresses(service: Service) -> list[str]:
+    """External IPs and load-balancer addresses."""
+    spec = service.spec
+    addresses = [ip for ip in spec.external_ips if ":" not in ip]
+    addresses += [entry.ip for entry in service.status.load_balancer.ingress if entry.ip and ":" not in entry.ip]
+    return [ip for ip in addresses if ip != spec.cluster_ip]
+
+
+def _node_port(spec: ServiceSpec, port: ServicePort) -> int:
+    return port.node_port if spec.type in ("NodePort", "LoadBalancer") else 0
 
 
 def _add_outside(
@@ -184,35 +233,36 @@ def _add_outside(
     config: NetworkConfig,
     service: Service,
     port: ServicePort,
-    outside: list[Target],
     identity: tuple[str, str, str, str],
-    protocol: str,
-    affinity: int,
+    targets: tuple[list[Target], list[Target]],
 ) -> None:
-    """Node ports, external IPs and load-balancer addresses."""
-    spec = service.spec
-    addresses = [ip for ip in spec.external_ips if ":" not in ip]
-    addresses += [entry.ip for entry in service.status.load_balancer.ingress if entry.ip and ":" not in entry.ip]
-    addresses = [ip for ip in addresses if ip != spec.cluster_ip]
-    node_port = port.node_port if spec.type in ("NodePort", "LoadBalancer") else 0
+    """Node ports, external IPs and load-balancer addresses. Pods and this host reach all endpoints whatever the policy."""
+    addresses, node_port = _outer_addresses(service), _node_port(service.spec, port)
     if not addresses and not node_port:
         return
+    everywhere, here = targets
+    protocol = identity[2]
+    local_only = service.spec.external_traffic_policy == "Local"
+    outside = here if local_only else everywhere
     if not outside:
         for ip in addresses:
-            made.maps["no-endpoint-services"][f"{ip} . {protocol} . {port.port}"] = "goto refuse-packet"
+            made.maps["no-endpoint-services"][f"{ip} . {protocol} . {port.port}"] = _refusal(everywhere)
         if node_port:
-            made.maps["no-endpoint-nodeports"][f"{protocol} . {node_port}"] = "goto refuse-packet"
+            made.maps["no-endpoint-nodeports"][f"{protocol} . {node_port}"] = _refusal(everywhere)
+    if not everywhere:
         return
-    local_only = spec.external_traffic_policy == "Local"
-    inner = chain_name("service-local" if local_only else "service", *identity)
-    if inner not in made.chains:
-        _add_chain(made, inner, outside, affinity, identity, protocol)
-    external = chain_name("external", *identity)
-    keep_source = f"ip saddr {config.cluster_cidr} goto {inner}" if local_only else ""
-    mark = (
-        f"fib saddr type local meta mark set meta mark | {MARK}" if local_only else f"meta mark set meta mark | {MARK}"
-    )
-    made.chains[external] = tuple(rule for rule in (keep_source, mark, f"goto {inner}") if rule)
+    external, cluster = chain_name("external", *identity), chain_name("service", *identity)
+    if local_only:
+        rules = [
+            f"ip saddr {config.cluster_cidr} goto {cluster}",
+            f"fib saddr type local meta mark set meta mark | {MARK}",
+            f"fib saddr type local goto {cluster}",
+        ]
+        if here:
+            rules.append(f"goto {chain_name('service-local', *identity)}")
+    else:
+        rules = [f"meta mark set meta mark | {MARK}", f"goto {cluster}"]
+    made.chains[external] = tuple(rules)
     for ip in addresses:
         made.maps["service-ips"][f"{ip} . {protocol} . {port.port}"] = f"goto {external}"
     if node_port:

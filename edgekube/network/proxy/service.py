@@ -33,8 +33,10 @@ class Proxy:
         config: NetworkConfig,
         services: Callable[[], Sequence[Service]],
         slices: Callable[[], Sequence[EndpointSlice]],
+        zone: Callable[[], str] = lambda: "",
     ) -> None:
-        self._config, self._services, self._slices = config, services, slices
+        """`zone` is that of the node, now."""
+        self._config, self._services, self._slices, self._zone = config, services, slices, zone
         self._dirty = trio.Event()
         self._applied: rules.Ruleset | None = None
         self.transactions = 0
@@ -71,7 +73,7 @@ class Proxy:
                 self._applied = None
 
     async def _apply(self) -> None:
-        wanted = rules.ruleset(self._config, self._services(), self._slices())
+        wanted = rules.ruleset(self._config, self._services(), self._slices(), self._zone())
         if self._applied is None:
             script = rules.text(self._config.table, wanted)
         else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgekube.control.controllers.endpointslice import hints
+
 POD = {"metadata": {"name": "p1", "labels": {"app": "x"}}, "spec": {"containers": [{"name": "c", "image": "i", "ports": [{"name": "http", "containerPort": 8080}]}]}}  # fmt: skip
 
 
@@ -65,6 +67,18 @@ async def test_a_pod_appears_becomes_ready_and_leaves_with_its_named_port(autoju
         return not found[0].endpoints and not (await cluster.get("endpoints", "s")).subsets
 
     assert await cluster.until(gone)
+
+
+def test_endpoints_say_for_whom_they_are_where_traffic_is_to_stay_near() -> None:
+    def told(distribution: str, zone: str = "hall-3", node: str = "gw1") -> tuple[list[str], list[str]] | None:
+        made = hints(distribution, zone, node)
+        return made and ([each.name for each in made.for_zones], [each.name for each in made.for_nodes])
+
+    assert told("") is None
+    assert told("PreferClose") == told("PreferSameZone") == (["hall-3"], [])
+    assert told("PreferSameNode") == (["hall-3"], ["gw1"])
+    assert told("PreferSameNode", zone="") == ([], ["gw1"])
+    assert told("PreferSameZone", zone="") is None
 
 
 async def test_endpoints_written_by_hand_are_mirrored(autojump_clock: Any, cluster: Any) -> None:

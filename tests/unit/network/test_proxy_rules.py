@@ -88,8 +88,57 @@ def test_local_traffic_policy_keeps_the_source_and_uses_this_nodes_endpoints() -
     web = service("web", "10.43.0.5", type="NodePort", node_port=30080, externalTrafficPolicy="Local")
     found = made([web], [slice_of("web", at("10.42.0.2"), at("10.42.1.2", node="n2"))])
     assert found.chains["service-local/default/web/tcp/main"] == ("goto endpoint/default/web/tcp/main/10.42.0.2/8080",)
-    assert found.chains["external/default/web/tcp/main"][0].startswith("ip saddr 10.42.0.0/16 goto service-local/")
+    assert found.chains["external/default/web/tcp/main"] == (
+        "ip saddr 10.42.0.0/16 goto service/default/web/tcp/main",  # pods reach all endpoints, from everywhere
+        "fib saddr type local meta mark set meta mark | 0x4000",
+        "fib saddr type local goto service/default/web/tcp/main",
+        "goto service-local/default/web/tcp/main",
+    )
     assert "numgen random mod 2" in found.chains["service/default/web/tcp/main"][-1]
+
+
+def test_a_node_port_without_an_endpoint_here_is_silent_outside_and_works_for_pods() -> None:
+    web = service("web", "10.43.0.5", type="NodePort", node_port=30080, externalTrafficPolicy="Local")
+    found = made([web], [slice_of("web", at("10.42.1.2", node="n2"))])
+    assert found.maps["no-endpoint-nodeports"] == {"tcp . 30080": "drop"}
+    assert found.maps["service-nodeports"] == {"tcp . 30080": "goto external/default/web/tcp/main"}
+    assert found.chains["external/default/web/tcp/main"][-1] == "fib saddr type local goto service/default/web/tcp/main"
+    assert made([web], []).maps["no-endpoint-nodeports"] == {"tcp . 30080": "goto refuse-packet"}
+
+
+def test_internal_local_policy_stays_on_the_node_or_says_nothing() -> None:
+    near = service("near", "10.43.0.6", internalTrafficPolicy="Local")
+    both = made([near], [slice_of("near", at("10.42.0.2"), at("10.42.1.2", node="n2"))])
+    assert both.maps["service-ips"] == {"10.43.0.6 . tcp . 80": "goto service-local/default/near/tcp/main"}
+    assert (
+        both.chains["service-local/default/near/tcp/main"][-1] == "goto endpoint/default/near/tcp/main/10.42.0.2/8080"
+    )
+    assert "endpoint/default/near/tcp/main/10.42.1.2/8080" not in both.chains
+    away = made([near], [slice_of("near", at("10.42.1.2", node="n2"))])
+    assert away.maps["no-endpoint-services"] == {"10.43.0.6 . tcp . 80": "drop"}
+    assert away.maps["service-ips"] == {}
+
+
+def hinted(ip: str, node: str, *, zones: tuple[str, ...] = (), nodes: tuple[str, ...] = ()) -> dict[str, Any]:
+    hints = {"forZones": [{"name": zone} for zone in zones], "forNodes": [{"name": each} for each in nodes]}
+    return {**at(ip, node=node), "hints": hints}
+
+
+def targets(zone: str, *endpoints: dict[str, Any]) -> list[str]:
+    web = service("web", "10.43.0.5")
+    found = rules.targets_of([slice_of("web", *endpoints)], web.spec.ports[0], "n1", local=False, zone=zone)
+    return [target.ip for target in found]
+
+
+def test_hints_lead_to_this_node_then_to_this_zone() -> None:
+    here = hinted("10.42.0.2", "n1", zones=("z1",), nodes=("n1",))
+    near = hinted("10.42.1.2", "n2", zones=("z1",), nodes=("n2",))
+    far = hinted("10.42.2.2", "n3", zones=("z2",), nodes=("n3",))
+    assert targets("z1", here, near, far) == ["10.42.0.2"]
+    assert targets("z1", near, far) == ["10.42.1.2"], "none is for this node, one for its zone"
+    assert targets("z3", near, far) == ["10.42.1.2", "10.42.2.2"], "none is for us: all are"
+    assert targets("", near, far) == ["10.42.1.2", "10.42.2.2"], "a node without a zone"
+    assert targets("z1", near, far, at("10.42.3.2")) == ["10.42.1.2", "10.42.2.2", "10.42.3.2"], "one has no hints"
 
 
 def test_client_ip_affinity_remembers_each_client_for_its_timeout() -> None:

@@ -261,3 +261,15 @@ async def test_a_kernel_or_a_machine_without_wireguard_is_named(tmp_path: Path) 
     kernel.lacks = {"wireguard"}
     with pytest.raises(EnvironmentError_, match="this kernel has no WireGuard; choose another --network-backend"):
         await Mesh(FakeVerbs().client(), config, OWN, kernel).prepare()
+
+
+async def test_the_nodes_zone_is_known_and_a_change_is_told(autojump_clock: MockClock) -> None:
+    client, kernel = FakeVerbs().client(), FakeKernel()
+    await add_node(client, 1)
+    heard: list[str] = []
+    async with running(client, kernel) as mesh:
+        assert mesh.zone == ""
+        mesh.on_zone = lambda: heard.append(mesh.zone)
+        await until_told(client, "192.0.2.1")
+        await client.patch(NODES, "n1", "", {"metadata": {"labels": {"topology.kubernetes.io/zone": "hall-3"}}})
+        await until(lambda: heard == ["hall-3"])
