@@ -155,6 +155,7 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
     nursery.start_soon(clock.keep)
     nursery.start_soon(renewal.keep, remote, replica)
     nursery.start_soon(_watch_tunnel, tunnel, replica)
+    nursery.start_soon(_hurry_tunnel, tunnel, replica)
     await stack.enter_async_context(node_and_network(running))
 
 
@@ -180,6 +181,15 @@ async def _watch_tunnel(tunnel: TunnelState, replica: Replica) -> None:
     while True:
         await tunnel.wait_turn()
         replica.look()
+
+
+async def _hurry_tunnel(tunnel: TunnelState, replica: Replica) -> None:
+    """A server that answers again will take a tunnel too."""
+    while True:
+        await replica.wait_offline()
+        await replica.wait_online()
+        if not tunnel.connected:
+            tunnel.hurry()
 
 
 class Greeting:

@@ -322,6 +322,11 @@ class TunnelState:
         self.api = ApiLink()  # for `client.remote.open_remote`: requests through the tunnel
         self._turned = trio.Event()
         self.renewed = trio.Event()
+        self.hurried = trio.Event()
+
+    def hurry(self) -> None:
+        """The server was reached by another way: do not wait before the next attempt."""
+        self.hurried.set()
 
     def renew(self) -> None:
         """What the tunnel runs over is gone (this machine's address changed): have another one, without waiting for silence."""
@@ -365,8 +370,10 @@ async def keep_tunnel(
             state.turn(connected=False, trouble=str(error))
         if trio.current_time() - begun > STEADY_S:
             pause_s = FIRST_PAUSE_S
-        await trio.sleep(pause_s * (0.5 + clock.chance()))
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        with trio.move_on_after(pause_s * (0.5 + clock.chance())) as pause:
+            await state.hurried.wait()
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if pause.cancelled_caught else FIRST_PAUSE_S
+        state.hurried = trio.Event()
 
 
 async def _one_tunnel(gate: NodeGate, end: ServerEnd, state: TunnelState) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 import trio
@@ -171,6 +172,27 @@ async def test_a_silent_server_is_given_up_and_dialled_again(
         assert not state.keeps_lease()
         await trio.sleep(60)
         assert len(ends) > 1
+
+
+async def test_an_agent_in_a_hurry_does_not_wait(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[float] = []
+
+    async def nobody(end: ServerEnd, heartbeat_s: float) -> trio.abc.Stream:
+        attempts.append(trio.current_time())
+        raise errors.ConnectionFailed("nobody is there")
+
+    monkeypatch.setattr(tunnel, "connect", nobody)
+    async with kept(1) as state:
+        await trio.sleep(200)
+        assert max(late - early for early, late in pairwise(attempts)) > tunnel.LONGEST_PAUSE_S / 2
+        before = len(attempts)
+        state.hurry()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(attempts) == before + 1
+        await trio.sleep(2 * tunnel.FIRST_PAUSE_S)
+        assert len(attempts) > before + 1  # and starts with short pauses again
 
 
 async def test_what_is_under_way_fails_when_the_tunnel_is_lost() -> None:
