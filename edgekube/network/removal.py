@@ -9,16 +9,17 @@ from __future__ import annotations
 import shutil
 
 from edgekube.errors import EnvironmentError_
-from edgekube.network import host
+from edgekube.network import host as real_host
 from edgekube.network.backends import plan
+from edgekube.network.backends.mesh import Host
 from edgekube.network.config import NetworkConfig
 from edgekube.network.podnet import CONFLIST_NAME
 
 
-async def remove_all(config: NetworkConfig) -> None:
+async def remove_all(config: NetworkConfig, host: Host = real_host) -> None:
     """Nothing of ours is left in the kernel or on disk. Raises EnvironmentError_ only when `ip` or `nft` is not installed."""
     await host.run(["nft", "delete", "table", "ip", config.table], check=False)
-    await remove_routes(config)
+    await remove_routes(config, host)
     await host.ip(
         f"link del dev {config.overlay}",
         f"link del dev {config.bridge}",
@@ -35,7 +36,7 @@ async def remove_all(config: NetworkConfig) -> None:
             pass
 
 
-async def remove_routes(config: NetworkConfig) -> None:
+async def remove_routes(config: NetworkConfig, host: Host = real_host) -> None:
     """Routes to other nodes' pods, whatever backend made them."""
     status, routes = await host.run(["ip", "-json", "-4", "route", "show", "proto", plan.PROTOCOL], check=False)
     if status == 0:

@@ -15,12 +15,14 @@ class FakeKernel:
 
     def __init__(self, address: str = "192.0.2.1", mtu: int = 1500) -> None:
         self.links: dict[str, dict[str, Any]] = {
-            "eth0": {"ifname": "eth0", "mtu": mtu, "flags": ["UP"], "addresses": [f"{address}/24"]}
+            "lo": {"ifname": "lo", "mtu": 65536, "flags": ["UP"], "addresses": ["127.0.0.1/8"]},
+            "eth0": {"ifname": "eth0", "mtu": mtu, "flags": ["UP"], "addresses": [f"{address}/24"]},
         }
         self.routes: dict[str, dict[str, Any]] = {}
         self.neighbours: dict[str, str] = {}
         self.forwarding: dict[str, str] = {}
         self.wireguard = ""
+        self.tables: set[str] = set()
         self.sysctls: dict[str, str] = {}
         self.programs = {"wg"}
         self.lacks: set[str] = set()
@@ -51,6 +53,11 @@ class FakeKernel:
                 self._link(arguments[2:])
             except EnvironmentError_:
                 return 2, "Error: Unknown device type."
+            return 0, ""
+        if line.startswith("nft delete table ip "):
+            if arguments[-1] not in self.tables:
+                return 1, "Error: No such file or directory"
+            self.tables.remove(arguments[-1])
             return 0, ""
         if line.startswith("wg syncconf"):
             self.wireguard = text
