@@ -196,6 +196,8 @@ class CustomResources:
         for kind in present[1] if present is not None else ():
             if kind.version not in versions:
                 table.drop(kind)
+            if meta.deletion_timestamp is None:  # another schema: what was listed may look different
+                self._registry.watcher.end(kind)
         for kind in kinds:
             table.add(kind)
         self._served[name] = seen, kinds
@@ -216,6 +218,7 @@ class CustomResources:
         _, kinds = self._served.pop(name, (None, []))
         for kind in kinds:
             self._registry.kinds.drop(kind)
+            self._registry.watcher.end(kind)
 
     async def _write_status(self, name: str, uid: str) -> None:
         async def transform(live: Stored[Any] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ Source: k8s.io/apiserver pkg/storage/cacher (cache_watcher.go) and the API conce
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -88,6 +88,28 @@ class _Events(AsyncIterator[WatchEvent]):
         now = trio.current_time()
         self._end = now + options.timeout_s if options.timeout_s else float("inf")
         self._mark = self._next_mark(now)
+        self._wait: trio.CancelScope | None = None
+        self._ending = False
+        self._left: Iterator[Change] | None = None  # once it is to end: what is still to be told
+
+    def end(self) -> None:
+        """No more than what happened so far: the client is to list again."""
+        self._ending = True
+        if self._wait is not None:
+            self._wait.cancel()
+
+    async def _next(self) -> Change | None:
+        """The next change; None when it is time for a bookmark, or for the end. Raises Gone."""
+        try:
+            if self._ending:
+                await trio.lowlevel.checkpoint()
+                self._left = self._left or iter(self._watch.take_nowait())
+                return next(self._left, None)
+            with trio.move_on_at(min(self._mark, self._end)) as self._wait:
+                return await self._watch.__anext__()
+        except Compacted as gone:
+            raise too_old(self._seen, gone.oldest) from None
+        return None
 
     def _next_mark(self, now: float) -> float:
         if not self._options.bookmarks:
@@ -100,12 +122,7 @@ class _Events(AsyncIterator[WatchEvent]):
             await trio.lowlevel.checkpoint()
             return self._first.pop()
         while True:
-            change: Change | None = None
-            with trio.move_on_at(min(self._mark, self._end)):
-                try:
-                    change = await self._watch.__anext__()
-                except Compacted as gone:
-                    raise too_old(self._seen, gone.oldest) from None
+            change = await self._next()
             if change is not None:
                 self._seen = change.row.revision
                 if self._kind.ahead is not None:
@@ -114,8 +131,10 @@ class _Events(AsyncIterator[WatchEvent]):
                     return event
                 continue
             now = trio.current_time()
-            if now >= self._end:
+            if self._left is not None or now >= self._end:
                 raise StopAsyncIteration
+            if self._ending:  # woken by that: what is left comes first
+                continue
             self._mark = self._next_mark(now)
             return bookmark(self._kind, max(self._seen, self._watch.progress()))
 
@@ -140,6 +159,12 @@ class Watcher:
     def __init__(self, store: Store, lister: Lister) -> None:
         self._store, self._lister = store, lister
         self.open_watches = 0
+        self._custom: dict[tuple[str, str, str], set[_Events]] = {}
+
+    def end(self, kind: Kind[Any]) -> None:
+        """End all watches of a custom kind, which is not what it was."""
+        for events in self._custom.get((kind.group, kind.version, kind.plural), ()):
+            events.end()
 
     @asynccontextmanager
     async def watch(
@@ -157,10 +182,16 @@ class Watcher:
             except FutureRevision as future:
                 raise answers.revision_too_large(after, future.current) from None
             self.open_watches += 1
+            events = _Events(kind, watch, self._lister.selector(kind, options), options, first, after)
+            alike = self._custom.setdefault((kind.group, kind.version, kind.plural), set()) if kind.custom else None
+            if alike is not None:
+                alike.add(events)
             try:
-                yield _Events(kind, watch, self._lister.selector(kind, options), options, first, after)
+                yield events
             finally:
                 self.open_watches -= 1
+                if alike is not None:
+                    alike.discard(events)
 
     async def _start(self, kind: Kind[Any], namespace: str, options: ListOptions) -> tuple[list[WatchEvent], int]:
         """The synthetic events a watch begins with, and the revision to go on from."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace as with_members
 
@@ -78,7 +78,7 @@ def observe(caches: Caches, key: Key, _: datetime) -> Seen | None:
     found = tuple(Named(one[0], one[1], known[one].name, known[one]) for one in wanted if one in known)
     params, reference = None, policy.spec.param_kind
     if reference is not None:
-        group, _, version = reference.api_version.rpartition("/")
+        group, version = reference.api_version.rpartition("/")[::2]
         own = next(
             (one for one in known.values() if one.api_version == reference.api_version and one.name == reference.kind),
             None,
@@ -150,7 +150,7 @@ def _type(kind: Named) -> Any | None:
     from edgekube.api.typed import node_of
 
     if kind.built_in is not None:
-        return type_of(node_of(kind.built_in.type))
+        return type_of(node_of(cast(Any, kind.built_in.type)))
     return None if kind.schema is None else declared(dict(kind.schema), root=True)
 
 

@@ -305,3 +305,66 @@ def test_simple_paths(path: str, found: list[Any]) -> None:
         "list": [{"name": "one", "value": 1}, {"name": "two", "value": 2}],
     }
     assert jsonpath.find(document, path) == found
+
+
+async def test_watches_of_a_definition_that_changes_end_so_that_clients_list_again(api: Api) -> None:
+    async with following(api):
+        await define(api)
+        async with trio.open_nursery() as nursery:
+            watching = api.exchange("GET", f"{WIDGETS}?watch=1")
+            ended = trio.Event()
+
+            async def watch() -> None:
+                await api.server.handle(watching)
+                ended.set()
+
+            nursery.start_soon(watch)
+            await api.good("POST", WIDGETS, widget())
+            await watching.until(1)
+            listed = {"spec": {"versions": [version(additionalPrinterColumns=[])]}}
+            await api.good("PATCH", f"{CRDS}/widgets.example.org", listed, MERGE)
+            with trio.fail_after(120):
+                await ended.wait()
+        assert [event["type"] for event in watching.events] == ["ADDED"]
+        again = api.exchange("GET", f"{WIDGETS}?watch=1")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(api.server.handle, again)
+            await again.until(1)
+            await api.good("DELETE", f"{CRDS}/widgets.example.org")
+            await again.until(2)
+            await until(api, f"{CRDS}/widgets.example.org", gone)
+        assert [event["type"] for event in again.events] == ["ADDED", "DELETED"]
+
+
+async def test_rules_in_cel_are_asked_on_every_write(api: Api) -> None:
+    rules = [{"rule": "!has(oldSelf.replicas) || self.replicas >= oldSelf.replicas", "message": "only up"}]
+    spec = {**SPEC, "x-kubernetes-validations": rules}
+    schema = {"type": "object", "properties": {"spec": spec}}
+    async with following(api):
+        await define(api, "widgets", version(schema={"openAPIV3Schema": schema}, subresources={}, selectableFields=[]))
+        await api.good("POST", WIDGETS, widget(replicas=2))
+        await api.good("PATCH", f"{WIDGETS}/a", {"spec": {"replicas": 3}}, MERGE)
+        code, message = await api.refused("PATCH", f"{WIDGETS}/a", {"spec": {"replicas": 1}}, MERGE)
+    assert (code, message) == (422, 'Widget.example.org "a" is invalid: spec: Invalid value: only up')
+
+
+async def test_what_stays_as_wrong_as_it_was_is_warned_about(api: Api) -> None:
+    def schema(rules: list[dict[str, str]]) -> dict[str, Any]:
+        part = {"type": "object", "properties": {"n": {"type": "integer"}}, "x-kubernetes-validations": rules}
+        inner = {"type": "object", "properties": {"part": part, "color": {"type": "string"}}}
+        return version(
+            schema={"openAPIV3Schema": {"type": "object", "properties": {"spec": inner}}},
+            subresources={},
+            selectableFields=[],
+        )
+
+    async with following(api):
+        await define(api, "widgets", schema([]))
+        await api.good("POST", WIDGETS, widget(part={"n": 1}))
+        strict = schema([{"rule": "self.n > 5", "message": "more"}])
+        await api.good("PATCH", f"{CRDS}/widgets.example.org", {"spec": {"versions": [strict]}}, MERGE)
+        with trio.fail_after(120):
+            while (await api.ask("POST", WIDGETS, widget("b", part={"n": 1}))).status != 422:
+                await trio.testing.wait_all_tasks_blocked()
+        made = await api.ask("PATCH", f"{WIDGETS}/a", {"spec": {"color": "blue"}}, MERGE)
+    assert (made.status, made.header("warning")) == (200, '299 - "spec.part: Invalid value: more"')
