@@ -133,7 +133,7 @@ def default(definition: CustomResourceDefinition) -> None:
     """Names follow from the kind; nothing is converted; what is stored is stored in some version."""
     spec = definition.spec
     if not definition.status.stored_versions:
-        definition.status.stored_versions = [one.name for one in spec.versions or () if one.storage] or None
+        definition.status.stored_versions = [one.name for one in spec.versions or () if one.storage][:1] or None
     if not spec.names.singular:
         spec.names.singular = spec.names.kind.lower()
     if not spec.names.list_kind and spec.names.kind:

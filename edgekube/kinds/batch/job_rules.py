@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from edgekube.api import names, rules
 from edgekube.api.kind import FieldError
 from edgekube.kinds.batch.schedule import parse
-from edgekube.kinds.core import meta_rules, pod_rules
+from edgekube.kinds.core import internal_form, meta_rules, pod_rules
 from edgekube.kinds.core.workload_rules import NOT_SELECTED
 
 if TYPE_CHECKING:
@@ -322,7 +322,7 @@ def _template_update(new: Job, old: Job) -> list[FieldError]:
     if ours.metadata != theirs.metadata and not mutable:
         broken.append(rules.immutable("spec.template.metadata", ours.metadata))
     if now != before:
-        broken.append(rules.immutable("spec.template.spec", now))
+        broken.append(internal_form.immutable("spec.template.spec", now))
     return broken
 
 

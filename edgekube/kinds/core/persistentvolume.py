@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from edgekube.api import names, rules
 from edgekube.api.kind import Column, FieldError, Kind, Scope
 from edgekube.api.meta import Int32, Object, Quantity, Struct, Time, granular, list_atomic, null, zero
-from edgekube.kinds.core import claim_rules, resource_rules, scheduling_rules, volume_rules
+from edgekube.kinds.core import claim_rules, internal_form, resource_rules, scheduling_rules, volume_rules
 from edgekube.kinds.core.printing import AGE, NAME, UNSET, described
 from edgekube.kinds.core.quantities import is_fraction, round_up_all
 from edgekube.kinds.core.references import NodeSelector, ObjectReference, SecretReference
@@ -265,7 +265,7 @@ def _phase(volume: PersistentVolume, _now: str) -> str:
 
 
 RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
-_SOURCES = tuple(volume_rules.PERSISTENT_SOURCES)
+_SOURCES = tuple(name for name in PersistentVolumeSpec.__struct_fields__ if name in volume_rules.PERSISTENT_SOURCES)
 
 
 def broken_rules(volume: PersistentVolume) -> list[FieldError]:
@@ -329,7 +329,10 @@ def update_rules(new: PersistentVolume, old: PersistentVolume) -> list[FieldErro
         csi = replace(csi, controller_expand_secret_ref=None)
     sources = [csi if name == "csi" else getattr(new.spec, name) for name in _SOURCES]
     if sources != [getattr(old.spec, name) for name in _SOURCES]:
-        words = "spec.persistentvolumesource is immutable after creation"
+        how = internal_form.difference(
+            internal_form.members(old.spec, _SOURCES), internal_form.members(new.spec, _SOURCES)
+        )
+        words = f"spec.persistentvolumesource is immutable after creation{how}"
         broken.append(rules.forbidden("spec.persistentvolumesource", words))
     broken += rules.same("volumeMode", new.spec.volume_mode, old.spec.volume_mode)
     if old.spec.node_affinity is not None:

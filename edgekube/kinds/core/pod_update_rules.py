@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from edgekube.api import names, rules
 from edgekube.api.kind import FieldError
 from edgekube.api.meta import Quantity
-from edgekube.kinds.core import address_rules, container_rules, scheduling_rules
+from edgekube.kinds.core import address_rules, container_rules, internal_form, scheduling_rules
 from edgekube.kinds.core.container import Container, ResourceRequirements
 from edgekube.kinds.core.pod_resources import QOS_RESOURCES, qos_class
 from edgekube.kinds.core.pod_rules import INT32_MAX, MIRROR_ANNOTATION
@@ -115,7 +115,8 @@ def _rest_unchanged(new: PodSpec, old: PodSpec) -> list[FieldError]:
     if old.scheduling_gates:
         broken += _gated(cut, old)
     if cut != replace(old, containers=old.containers or []):
-        broken.append(rules.forbidden("spec", f"pod updates may not change fields other than {CHANGEABLE}"))
+        how = internal_form.difference(internal_form.internal(old), internal_form.internal(cut))
+        broken.append(rules.forbidden("spec", f"pod updates may not change fields other than {CHANGEABLE}{how}"))
     return broken
 
 
