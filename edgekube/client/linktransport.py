@@ -12,9 +12,10 @@ import httpx
 import trio
 
 from edgekube.errors import ProtocolError
-from edgekube.net.apilink import GZIP_FROM_BYTES, ApiLink, gzipped
+from edgekube.net.apilink import GZIP_FROM_BYTES, ApiLink
 from edgekube.net.http2 import Http2Stream
 from edgekube.net.tasks import until
+from edgekube.wire.tunnel import PACKED_HEADER, Unpacker, gzipped
 
 BOOKMARK_HEADER, BOOKMARK_S = "edgekube-bookmark-seconds", "900"  # the tunnel's heartbeats show that the line lives
 LEFT_OUT = frozenset({"host", "connection", "content-length", "transfer-encoding"})
@@ -57,7 +58,7 @@ class LinkTransport(httpx.AsyncBaseTransport):
             body = gzipped(body)
             headers.append(("content-encoding", "gzip"))
         if watching:
-            headers.append((BOOKMARK_HEADER, BOOKMARK_S))
+            headers += [(BOOKMARK_HEADER, BOOKMARK_S), (PACKED_HEADER, "1")]
         try:
             stream = await self._link.open(headers)
         except (trio.BrokenResourceError, ProtocolError):
@@ -87,7 +88,8 @@ class LinkTransport(httpx.AsyncBaseTransport):
                 raise httpx.ReadTimeout("the server does not answer", request=request) from error
             raise
         headers = [(name, value) for name, value in head.items() if not name.startswith(":")]
-        body = _Body(stream, float("inf") if watching or limit_s is None else limit_s)
+        patience_s = float("inf") if watching or limit_s is None else limit_s
+        body = (_Packed if PACKED_HEADER in head else _Body)(stream, patience_s)
         return httpx.Response(int(head[":status"]), headers=headers, stream=body)
 
 
@@ -113,6 +115,20 @@ class _Body(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         """See httpx.AsyncByteStream."""
         await self._stream.aclose()
+
+
+class _Packed(_Body):
+    """The same, of an answer whose pieces are packed one by one."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        unpacker = Unpacker()
+        async for data in super().__aiter__():
+            try:
+                pieces = unpacker.feed(data)
+            except ProtocolError as error:
+                raise httpx.RemoteProtocolError(str(error)) from error
+            for piece in pieces:
+                yield piece
 
 
 class _UntilLinked(httpx.AsyncByteStream):

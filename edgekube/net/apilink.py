@@ -21,6 +21,7 @@ from edgekube.net.exchange import Handler, Headers, Request
 from edgekube.net.http2 import Http2Session, Http2Stream, http2_session
 from edgekube.net.tasks import until
 from edgekube.wire import http
+from edgekube.wire.tunnel import PACKED_HEADER, gzipped, packed
 
 log = logging.getLogger("edgekube.tunnel")
 
@@ -28,12 +29,6 @@ GZIP_FROM_BYTES = 512
 LEFT_OUT = frozenset(
     {"audit-id", "cache-control", "connection", "date", "transfer-encoding", "vary"}
 )  # tell an agent nothing
-
-
-def gzipped(body: bytes) -> bytes:
-    """Packed well: the link is dearer than the processor."""
-    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-    return packer.compress(body) + packer.flush()
 
 
 class ApiLink:
@@ -156,9 +151,15 @@ class LinkExchange:
 
     @asynccontextmanager
     async def _streaming(self, status: int, headers: Headers) -> AsyncIterator[Callable[[bytes], Awaitable[None]]]:
-        await self._begin(status, headers)
+        packs = bool(self.request.header(PACKED_HEADER))
+        await self._begin(status, [*headers, (PACKED_HEADER, "1")] if packs else headers)
+
+        async def send_packed(piece: bytes) -> None:
+            if piece:
+                await self._stream.send_all(packed(piece))
+
         async with until(self._stream.gone):
-            yield self._stream.send_all
+            yield send_packed if packs else self._stream.send_all
         if not self._stream.gone.is_set():
             await self._stream.send_eof()
 

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from edgekube.errors import ApiError, ConnectionFailed, InternalError, ProtocolError
@@ -34,9 +36,13 @@ API, SYSTEM, LOST = "api", "system", "lost"  # kinds of failure: an ApiError, an
 MAX_ASK_BYTES = 3 * 1024 * 1024  # as large as a request to the API may be
 MAX_FRAME_BYTES = 1024 * 1024
 OUTPUT_BYTES = 16 * 1024  # of a command's output in one frame
+PACKED_HEADER = "edgekube-packed"
+PACK_FROM_BYTES = 256
+MAX_PIECE_BYTES = 8 * 1024 * 1024
 STDOUT, STDERR, FINISH, FAILED = 1, 2, 3, 4
 
 _LENGTH = struct.Struct(">I")
+_IS_GZIP = 1 << 31
 _FRAME = struct.Struct(">BI")
 _SIZE = struct.Struct(">HH")
 
@@ -185,6 +191,59 @@ def failure_of(payload: bytes) -> Exception:
     """The error of a FAILED frame. Raises ProtocolError."""
     made = _document(payload)
     return raised(str(made.get("kind")), json.dumps(made.get("document")).encode())
+
+
+# ---- the pieces of a watch
+
+
+@lru_cache(maxsize=16)  # one event goes to many agents
+def packed(piece: bytes) -> bytes:
+    """A piece behind its length, gzipped where that pays. No state: an idle watch must not hold a compressor's window."""
+    if len(piece) < PACK_FROM_BYTES:
+        return _LENGTH.pack(len(piece)) + piece
+    body = gzipped(piece)
+    return _LENGTH.pack(len(body) | _IS_GZIP) + body
+
+
+def gzipped(body: bytes) -> bytes:
+    """Packed well: the link is dearer than the processor."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush()
+
+
+class Unpacker:
+    """Pieces off a byte stream of `packed` ones."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The pieces that are complete now. Raises ProtocolError."""
+        self._bytes += data
+        found: list[bytes] = []
+        while len(self._bytes) >= _LENGTH.size:
+            (told,) = _LENGTH.unpack_from(self._bytes)
+            length = told & ~_IS_GZIP
+            if length > MAX_PIECE_BYTES:
+                raise ProtocolError("a piece is too long")
+            end = _LENGTH.size + length
+            if len(self._bytes) < end:
+                break
+            piece = bytes(self._bytes[_LENGTH.size : end])
+            found.append(_unzipped(piece) if told & _IS_GZIP else piece)
+            del self._bytes[:end]
+        return found
+
+
+def _unzipped(piece: bytes) -> bytes:
+    unpacker = zlib.decompressobj(31)
+    try:
+        whole = unpacker.decompress(piece, MAX_PIECE_BYTES)
+    except zlib.error as error:
+        raise ProtocolError(f"a piece is no gzip: {error}") from None
+    if unpacker.unconsumed_tail or not unpacker.eof:
+        raise ProtocolError("a piece is too long")
+    return whole
 
 
 # ---- terminal sizes

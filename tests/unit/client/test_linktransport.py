@@ -102,9 +102,9 @@ async def test_a_watch_goes_through_the_tunnel_and_ends_when_it_is_left() -> Non
         await here.connect()
         revision = (await here.client.list(configmap.KIND, SPACE)).revision
         async with here.client.watch(configmap.KIND, SPACE, after=revision) as events:
-            for name in ("a", "b"):
-                await here.client.create(configmap.KIND, config_map(name))
-                assert (await anext(events)).object.metadata.name == name
+            for name, text in (("a", "x"), ("b", "long " * 10_000)):
+                await here.client.create(configmap.KIND, config_map(name, text))
+                assert (await anext(events)).object.data == {"text": text}
             assert here.api.server.registry.watcher.open_watches == 1
         with trio.fail_after(60):
             while here.api.server.registry.watcher.open_watches:

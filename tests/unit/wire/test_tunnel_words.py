@@ -74,3 +74,27 @@ def test_sizes_are_bounded_and_read_in_pieces() -> None:
 @pytest.mark.parametrize(("text", "seconds"), [("5", 5), ("", 10), ("x", 10), ("nan", 10), ("0", 1), ("1e9", 300)])
 def test_a_heartbeat_is_kept_within_bounds(text: str, seconds: float) -> None:
     assert words.bounded_seconds(text, default=10, least=1, most=300) == seconds
+
+
+def test_packed_pieces_are_read_however_they_are_cut() -> None:
+    pieces = [b"{}\n", b'{"type":"MODIFIED"}' * 500, b"x" * words.PACK_FROM_BYTES]
+    sent = b"".join(words.packed(piece) for piece in pieces)
+    assert len(sent) < 1000
+    for step in (1, 7, len(sent)):
+        unpacker, found = words.Unpacker(), []
+        for at in range(0, len(sent), step):
+            found += unpacker.feed(sent[at : at + step])
+        assert found == pieces
+
+
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [
+        (b"\x7f\xff\xff\xff", "too long"),
+        (b"\x80\0\0\3abc", "no gzip"),
+        (words.packed(bytes(words.MAX_PIECE_BYTES + 1)), "too long"),
+    ],
+)
+def test_pieces_that_are_too_long_or_broken_are_refused(sent: bytes, why: str) -> None:
+    with pytest.raises(errors.ProtocolError, match=why):
+        words.Unpacker().feed(sent)
