@@ -17,6 +17,8 @@ from edgekube.errors import ApiError, EdgekubeError, UsageError
 #: name -> (module below edgekube.cli, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "server": ("server", "Run the server: API, scheduler, controllers and this machine's containers."),
+    "status": ("status", "Show nodes, pods in trouble, disk, memory, certificates and the last warnings."),
+    "explain-pod": ("explain_pod", "Say why a pod is pending, restarting or not ready."),
     "doctor": ("doctor", "Check this machine, and with --fix repair it."),
     "images": ("images", "List, import and pin the images of this machine."),
     "backup": ("backup", "Write database, keys, manifests and configuration to one file."),
