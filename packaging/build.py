@@ -80,6 +80,7 @@ def main() -> int:
     words.add_argument("--arch", action="append", choices=sorted(ARCHITECTURES), help="default: all")
     words.add_argument("--out", type=Path, default=ROOT / "dist")
     words.add_argument("--only", choices=("deb", "file"))
+    words.add_argument("--compression", choices=("xz", "none"), default="xz", help="of the .deb; none is for tests")
     words.add_argument(
         "--update-locks", action="store_true", help="resolve the newest versions and write packaging/locks/"
     )
@@ -96,7 +97,7 @@ def main() -> int:
             library = gather(architecture, Path(scratch))
             made.append(write_contents(architecture, library, project, asked.out))
             if asked.only != "file":
-                made.append(build_deb(architecture, library, project, Path(scratch), asked.out))
+                made.append(build_deb(architecture, library, project, Path(scratch), asked.out, asked.compression))
             if asked.only != "deb":
                 made.append(build_file(architecture, library, project, Path(scratch), asked.out))
     write_checksums(asked.out)
@@ -224,8 +225,12 @@ def python_headers(architecture: Architecture, python: str, scratch: Path) -> li
         "Dir::State::status": root / "status", "Dir::Cache": root / "cache", "APT::Sandbox::User": "root",
     }  # fmt: skip
     words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-    subprocess.run(["apt-get", *words, "update", "-qq"], check=False, cwd=root, capture_output=True)  # one list of many may fail
-    subprocess.run(["apt-get", *words, "download", "-qq", f"libpython{python}-dev"], check=True, cwd=root, capture_output=True)
+    subprocess.run(
+        ["apt-get", *words, "update", "-qq"], check=False, cwd=root, capture_output=True
+    )  # one list of many may fail
+    subprocess.run(
+        ["apt-get", *words, "download", "-qq", f"libpython{python}-dev"], check=True, cwd=root, capture_output=True
+    )
     (package,) = root.glob("*.deb")
     subprocess.run(["dpkg-deb", "-x", str(package), str(root / "unpacked")], check=True)
     base = root / "unpacked" / "usr" / "include"
@@ -246,7 +251,9 @@ main()
 """
 
 
-def build_deb(architecture: Architecture, library: Path, project: dict[str, str], scratch: Path, out: Path) -> Path:
+def build_deb(
+    architecture: Architecture, library: Path, project: dict[str, str], scratch: Path, out: Path, compression: str
+) -> Path:
     """One .deb: our package, the private library, unit files, man page, completion."""
     tree = scratch / "deb"
     home = tree / "usr/lib/edgekube"
@@ -272,7 +279,7 @@ def build_deb(architecture: Architecture, library: Path, project: dict[str, str]
     _write(tree / "DEBIAN/md5sums", _sums(tree))
     tidy(tree)
     target = out / f"edgekube_{project['version']}_{architecture.name}.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(tree), str(target)], check=True,
+    subprocess.run(["dpkg-deb", "--root-owner-group", f"-Z{compression}", "--build", str(tree), str(target)], check=True,
                    capture_output=True, env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch())})  # fmt: skip
     return target
 
