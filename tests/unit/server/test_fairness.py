@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from edgekube.errors import TooManyRequests
+from edgekube.net.exchange import Request
 from edgekube.server import fairness
 from edgekube.server.context import Attributes, User
 from edgekube.server.fairness import Fairness
@@ -192,3 +193,39 @@ async def test_schemas_say_whether_they_lead_anywhere(api: Api) -> None:
         await api.good("DELETE", level)
         assert await told() == ("True", "NotFound")
         nursery.cancel_scope.cancel()
+
+
+async def test_while_one_user_floods_the_server_others_are_served(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Six hundred writes that somebody slow must approve: some wait, some are turned away, another's request is answered."""
+    users = {
+        "flood": User("flood", (EVERYBODY,)),
+        "robot": User("system:serviceaccount:x:robot", ("system:serviceaccounts", EVERYBODY)),
+    }
+
+    async def authenticate(request: Request) -> User:
+        return users[request.header("x-user")]
+
+    monkeypatch.setattr(api.doorman, "authenticate", authenticate)
+    go, validate = trio.Event(), api.server.registry.admission.validate
+
+    async def slowly(review: Any) -> None:
+        await go.wait()
+        await validate(review)
+
+    monkeypatch.setattr(api.server.registry.admission, "validate", slowly)
+    path = "/api/v1/namespaces/default/configmaps"
+    flood = [api.exchange("POST", path, config_map(f"c{number}"), x_user="flood") for number in range(600)]
+    async with trio.open_nursery() as nursery:
+        for one in flood:
+            nursery.start_soon(api.server.handle, one)
+        await trio.testing.wait_all_tasks_blocked()
+        turned_away = [one for one in flood if one.status == 429]
+        assert turned_away
+        assert {one.header("retry-after") for one in turned_away} == {"1"}
+        assert not [one for one in flood if one.status not in (0, 429)]
+        other = await api.ask("GET", path, x_user="robot")
+        assert other.status == 200
+        go.set()
+    assert {one.status for one in flood} == {201, 429}
+    listed = await api.ask("GET", path, x_user="robot")
+    assert len(listed.document["items"]) == 600 - len(turned_away)
