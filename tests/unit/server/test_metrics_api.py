@@ -143,6 +143,14 @@ async def test_the_group_is_discovered_once_it_is_there(autojump_clock: trio.tes
         ("pods", "PodMetrics", True, ["get", "list"]),
     ]
     assert "metrics.k8s.io" in json.dumps(await api.good("GET", "/apis"))
+    aggregated = await api.ask(
+        "GET", "/apis", accept="application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    )
+    assert "PodMetrics" in json.dumps(aggregated.document)
+    described = await api.good("GET", "/openapi/v3")
+    assert "apis/metrics.k8s.io/v1beta1" in described["paths"]
+    schemas = (await api.good("GET", "/openapi/v3/apis/metrics.k8s.io/v1beta1"))["components"]["schemas"]
+    assert any(name.endswith(".PodMetrics") for name in schemas), sorted(schemas)
     service = await api.good("GET", "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io")
     assert service["spec"]["groupPriorityMinimum"] == 100
     role = "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:aggregated-metrics-reader"
