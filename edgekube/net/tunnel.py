@@ -14,7 +14,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import h11
 import trio
 
 from edgekube.clock import Clock
@@ -439,6 +438,8 @@ async def connect(end: ServerEnd, heartbeat_s: float = HEARTBEAT_S) -> trio.abc.
 
 async def upgraded(stream: trio.abc.Stream, host: str, heartbeat_s: float) -> trio.abc.Stream:
     """Ask for the upgrade. Raises ConnectionFailed or ApiError."""
+    import h11  # only an agent needs it
+
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_REFUSAL_BYTES)
     headers = [
         ("Host", host),
