@@ -18,12 +18,10 @@ from edgekube.api.cel import core, types
 from edgekube.api.cel.ast import Call, Comprehension, Ident, ListOf, Literal, MapOf, Node, Select, Struct
 from edgekube.api.cel.declarations import Overload
 from edgekube.api.cel.errors import CelError, CostExceeded
+from edgekube.api.cel.folds import EXCEEDED, FOLDS, Frame, Run, rounds_of, spend
 from edgekube.api.cel.values import NONE, Optional, TypeValue, equal
 from edgekube.api.cel.values import Struct as StructValue
 
-Frame = list[Any]
-Run = Callable[[Frame], Any]
-EXCEEDED = "operation cancelled: actual cost limit exceeded"
 _PLAIN = frozenset(("bool", "int", "string"))  # types whose values Python compares as CEL does
 _ABSENT: Any = object()
 
@@ -264,8 +262,8 @@ class Compiler:
         keep = self.compiled(node.keep) if node.keep is not None else None
         self.slots = outer
         price = weight(node.body) + (weight(node.keep) if node.keep is not None else 0) + 2
-        rounds = _rounds(over, first, second if node.variable2 else 0, price)
-        return _FOLDS[node.shape](rounds, body, keep)
+        rounds = rounds_of(over, first, second if node.variable2 else 0, price)
+        return FOLDS[node.shape](rounds, body, keep)
 
     def _bind(self, node: Comprehension) -> Run:
         value = self.compiled(node.init)
@@ -316,13 +314,6 @@ def _unsure(t: types.Type) -> bool:
     return t.kind in ("dyn", "error", "param", "null")
 
 
-def spend(frame: Frame, amount: int) -> None:
-    """Take from the budget. Raises CostExceeded when it is gone."""
-    frame[0] -= amount
-    if frame[0] < 0:
-        raise CostExceeded(EXCEEDED)
-
-
 def _direct(overload: Overload, parts: list[Run]) -> Run:
     call, charge = overload.call, overload.charge
     if charge is not None:
@@ -362,122 +353,6 @@ def _dispatching(overloads: list[Overload], parts: list[Run]) -> Run:
     return choose
 
 
-# ------------------------------------------------------------------------------------------------- folds
-
-
-def _rounds(over: Run, first: int, second: int, price: int) -> Callable[[Frame], Any]:
-    """A generator that puts each element into the frame and pays for the round."""
-
-    def rounds(frame: Frame) -> Any:
-        container = over(frame)
-        if isinstance(container, dict):
-            pairs: Any = container.items() if second else ((key, None) for key in container)
-        elif isinstance(container, list):
-            pairs = enumerate(container) if second else ((item, None) for item in container)
-        else:
-            raise CelError("no such overload")
-        for one, other in pairs:
-            frame[0] -= price
-            if frame[0] < 0:
-                raise CostExceeded(EXCEEDED)
-            frame[first] = one
-            if second:
-                frame[second] = other
-            yield one
-
-    return rounds
-
-
-def _quantifier(rounds: Any, body: Run, ends: bool) -> Run:
-    """all (ends at False) and exists (ends at True): an error counts only if nothing ends it."""
-    otherwise = not ends
-
-    def run(frame: Frame) -> bool:
-        failed: CelError | None = None
-        for _ in rounds(frame):
-            try:
-                value = body(frame)
-            except CostExceeded:
-                raise
-            except CelError as problem:
-                failed = problem
-                continue
-            if value is not otherwise:
-                if value is ends:
-                    return not otherwise
-                failed = CelError("no such overload")
-        if failed is not None:
-            raise failed
-        return otherwise
-
-    return run
-
-
-def _exists_one(rounds: Any, body: Run, _: Run | None) -> Run:
-    def run(frame: Frame) -> bool:
-        count = 0
-        for _ in rounds(frame):
-            value = body(frame)
-            if value is True:
-                count += 1
-            elif value is not False:
-                raise CelError("no such overload")
-        return count == 1
-
-    return run
-
-
-def _kept(keep: Run | None, frame: Frame) -> bool:
-    if keep is None:
-        return True
-    value = keep(frame)
-    if value.__class__ is not bool:
-        raise CelError("no such overload")
-    return bool(value)
-
-
-def _listed(rounds: Any, body: Run, keep: Run | None) -> Run:
-    if keep is None:
-        return lambda frame: [body(frame) for _ in rounds(frame)]
-    return lambda frame: [body(frame) for _ in rounds(frame) if _kept(keep, frame)]
-
-
-def _mapped(rounds: Any, body: Run, keep: Run | None) -> Run:
-    def run(frame: Frame) -> dict[Any, Any]:
-        out: dict[Any, Any] = {}
-        for key in rounds(frame):
-            if _kept(keep, frame):
-                out[key] = body(frame)
-        return out
-
-    return run
-
-
-def _entries(rounds: Any, body: Run, keep: Run | None) -> Run:
-    def run(frame: Frame) -> dict[Any, Any]:
-        out: dict[Any, Any] = {}
-        for _ in rounds(frame):
-            if _kept(keep, frame):
-                made = body(frame)
-                if not isinstance(made, dict):
-                    raise CelError("no such overload")
-                for key, value in made.items():
-                    if key in out:
-                        raise CelError(f"insert failed: key {core.key_text(key)} already exists")
-                    out[key] = value
-        return out
-
-    return run
-
-
-_FOLDS: dict[str, Callable[[Any, Run, Run | None], Run]] = {
-    "all": lambda rounds, body, _: _quantifier(rounds, body, False),
-    "exists": lambda rounds, body, _: _quantifier(rounds, body, True),
-    "exists_one": _exists_one,
-    "list": _listed,
-    "map": _mapped,
-    "entries": _entries,
-}
 _MAKERS: dict[type[Node], Any] = {
     Literal: Compiler._literal,
     Ident: Compiler._ident,
