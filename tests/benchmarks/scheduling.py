@@ -49,29 +49,32 @@ def decisions() -> float:
     import msgspec
 
     from edgekube.control.scheduler.decide import Chosen, decide
+    from edgekube.control.scheduler.picture import Picture
     from edgekube.control.scheduler.rules.catalog import RULES
     from edgekube.control.scheduler.scores.catalog import SCORES
-    from edgekube.control.scheduler.snapshot import Snapshot, Summaries, node_info
+    from edgekube.control.scheduler.snapshot import Snapshot, Summaries, node_info, zones_in_turn
     from edgekube.kinds.core import node as node_kind
     from edgekube.kinds.core import pod as pod_kind
 
     summaries = Summaries()
-    infos = [node_info(node_kind.KIND.from_dict(node(number)), (), summaries) for number in range(NODES)]
-    places = {info.name: position for position, info in enumerate(infos)}
-    start = 0
+    nodes = [node_kind.KIND.from_dict(node(number)) for number in range(NODES)]
+    infos = {one.metadata.name: node_info(one, (), summaries) for one in nodes}
+    picture, start = Picture(), 0
     began = time.perf_counter()
     count = NODES * PODS_PER_NODE // 5
     for number in range(count):
         document = pod(number)
         document["metadata"] |= {"uid": f"p{number}", "namespace": "default"}
         asked = pod_kind.KIND.from_dict(document)
-        snapshot = Snapshot(infos, {"default": {}}, summaries=summaries)
+        seen, index = picture.look(lambda: zones_in_turn(nodes), infos.get)
+        snapshot = Snapshot(seen, {"default": {}}, summaries=summaries, known=index)
         made = decide(asked, snapshot, RULES, SCORES, lambda: 0.5, start=start)
         assert isinstance(made, Chosen)
         start = (start + made.looked_at) % NODES
-        place = places[made.node]
         bound = msgspec.structs.replace(asked, spec=msgspec.structs.replace(asked.spec, node_name=made.node))
-        infos[place] = node_info(infos[place].node, [*infos[place].pods, bound], summaries)
+        before = infos[made.node]
+        infos[made.node] = node_info(before.node, [*before.pods, bound], summaries)
+        picture.touch(made.node)
     return count / (time.perf_counter() - began)
 
 

@@ -140,6 +140,7 @@ def decide(
     total = len(snapshot.nodes)
     if not total:
         return Refused("no nodes available to schedule pods", frozenset(rule.name for rule in rules))
+    snapshot = snapshot.indexed()
     try:
         sieve = Sieve(pod, snapshot, rules)
     except Hopeless as hopeless:

@@ -54,6 +54,7 @@ def preempt(
         return Nothing(NEVER)
     if _waits_for_victims(pod, snapshot, refused):
         return Nothing(TERMINATING)
+    snapshot = snapshot.indexed()
     hopeful = [
         info for info in snapshot.nodes if (why := refused.refusals.get(info.name)) is not None and not why.helpless
     ]

@@ -202,6 +202,10 @@ class Snapshot:
         """What is where."""
         return self.known if self.known is not None else Index.of(self.nodes)
 
+    def indexed(self) -> Snapshot:
+        """The same, with an index."""
+        return self if self.known is not None else replace(self, known=Index.of(self.nodes))
+
     def node(self, name: str) -> NodeInfo | None:
         """A node by name."""
         return next((info for info in self.nodes if info.name == name), None) if name else None
@@ -213,7 +217,12 @@ class Snapshot:
     def with_node(self, changed: NodeInfo) -> Snapshot:
         """The cluster with one node as it would be."""
         nodes = [changed if info.name == changed.name else info for info in self.nodes]
-        return replace(self, nodes=nodes, known=None)
+        index, choosy = self.index, dict(self.index.choosy)
+        choosy.pop(changed.name, None)
+        if changed.with_affinity:
+            choosy[changed.name] = changed
+        # Owners and images are for comparing nodes, which nobody does with a cluster as it would be.
+        return replace(self, nodes=nodes, known=Index(choosy, index.owners, index.images))
 
     def promised_before(self, pod: Pod, node: str) -> list[Pod]:
         """The pods nominated for a node that are at least as important as this one."""
