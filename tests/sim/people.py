@@ -19,7 +19,6 @@ from tests.sim.promises import Promises
 from tests.sim.world import KINDS, World, insist
 
 Document = dict[str, Any]
-LONGEST_PAUSE_S = 12.0
 
 
 def template(app: str, image: str, **spec: Any) -> Document:
@@ -105,7 +104,7 @@ class Person:
         """Use the cluster until a moment of virtual time."""
         await self._new_space()
         while trio.current_time() < until_s:
-            await trio.sleep(self._chance.random() * LONGEST_PAUSE_S)
+            await trio.sleep_until(min(until_s, trio.current_time() + self._chance.random() * self._world.pause_s))
             if self._chance.random() < 0.03:
                 await self._leave_space()
             space = self._chance.choice(sorted(self.wishes))

@@ -175,7 +175,7 @@ def simulate(story: Story, person: Callable[[World, int], User] = Person) -> Tol
 
 
 async def _tell(story: Story, person: Callable[[World, int], User], directory: Path, trace: list[str]) -> Told:
-    world = World(story.seed, directory / "server", lease_every_s=story.lease_every_s)
+    world = World(story.seed, directory / "server", lease_every_s=story.lease_every_s, pause_s=story.pause_s)
     world.promises.trace = trace
     world.promises.node_milli_cpu = CPUS * 1000
     nodes = _nodes(story, world, directory)
@@ -215,7 +215,7 @@ async def _make_trouble(story: Story, faults: Faults, ends_s: float) -> None:
     chance = random.Random(f"faults {story.seed}")
     async with trio.open_nursery() as nursery:
         while trio.current_time() < ends_s:
-            await trio.sleep(chance.expovariate(1 / story.between_faults_s))
+            await trio.sleep_until(min(ends_s, trio.current_time() + chance.expovariate(1 / story.between_faults_s)))
             fault = chance.choice(list(story.faults))
             faults._world.promises.tell(f"fault: {fault}")
             nursery.start_soon(getattr(faults, fault))

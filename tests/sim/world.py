@@ -145,8 +145,8 @@ class Witnessed:
 class World:
     """A server that is started again whenever it dies. `api` is None while it is down."""
 
-    def __init__(self, seed: int, root: Path, *, lease_every_s: float = 10.0) -> None:
-        self.lease_every_s = lease_every_s
+    def __init__(self, seed: int, root: Path, *, lease_every_s: float = 10.0, pause_s: float = 12.0) -> None:
+        self.lease_every_s, self.pause_s = lease_every_s, pause_s
         self.nursery: trio.Nursery | None = None
         self.chance = random.Random(f"world {seed}")
         self.clock = SeededClock(seed)
