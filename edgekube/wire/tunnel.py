@@ -38,6 +38,7 @@ MAX_FRAME_BYTES = 1024 * 1024
 OUTPUT_BYTES = 16 * 1024  # of a command's output in one frame
 PACKED_HEADER = "edgekube-packed"
 PACK_FROM_BYTES = 256
+REMEMBERED_PIECE_BYTES = 32 * 1024
 MAX_PIECE_BYTES = 8 * 1024 * 1024
 STDOUT, STDERR, FINISH, FAILED = 1, 2, 3, 4
 
@@ -196,13 +197,17 @@ def failure_of(payload: bytes) -> Exception:
 # ---- the pieces of a watch
 
 
-@lru_cache(maxsize=16)  # one event goes to many agents
 def packed(piece: bytes) -> bytes:
     """A piece behind its length, gzipped where that pays. No state: an idle watch must not hold a compressor's window."""
     if len(piece) < PACK_FROM_BYTES:
         return _LENGTH.pack(len(piece)) + piece
-    body = gzipped(piece)
+    body = _gzipped_once(piece) if len(piece) <= REMEMBERED_PIECE_BYTES else gzipped(piece)
     return _LENGTH.pack(len(body) | _IS_GZIP) + body
+
+
+@lru_cache(maxsize=16)  # one event goes to many agents
+def _gzipped_once(piece: bytes) -> bytes:
+    return gzipped(piece)
 
 
 def gzipped(body: bytes) -> bytes:
