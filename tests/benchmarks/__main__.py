@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.benchmarks import agents, api, applying, node, scheduling
+from tests.benchmarks import agents, api, applying, expressions, node, scheduling
 from tests.benchmarks.figures import Figure
 
 BENCHMARKS: tuple[Callable[[Path], list[Figure]], ...] = (
@@ -23,6 +23,8 @@ BENCHMARKS: tuple[Callable[[Path], list[Figure]], ...] = (
     api.idle_costs,
     api.command_start,
     applying.server_side_apply,
+    expressions.rules_in_cel,
+    expressions.many_definitions,
     node.pod_start,
     node.memory_with_node,
     scheduling.scheduling,
