@@ -24,7 +24,7 @@ import sys
 import tarfile
 import tempfile
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from email.parser import HeaderParser
 from pathlib import Path
 
@@ -80,6 +80,7 @@ def main() -> int:
     words.add_argument("--arch", action="append", choices=sorted(ARCHITECTURES), help="default: all")
     words.add_argument("--out", type=Path, default=ROOT / "dist")
     words.add_argument("--only", choices=("deb", "file"))
+    words.add_argument("--python", action="append", metavar="3.X", help="leave out the others' modules (tests)")
     words.add_argument("--compression", choices=("xz", "none"), default="xz", help="of the .deb; none is for tests")
     words.add_argument(
         "--update-locks", action="store_true", help="resolve the newest versions and write packaging/locks/"
@@ -91,6 +92,8 @@ def main() -> int:
     made: list[Path] = []
     for name in asked.arch or sorted(ARCHITECTURES):
         architecture = ARCHITECTURES[name]
+        if asked.python:
+            architecture = replace(architecture, pythons=tuple(asked.python))
         if asked.update_locks:
             update_lock(architecture, project["dependencies"])
         with tempfile.TemporaryDirectory() as scratch:

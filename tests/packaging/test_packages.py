@@ -23,6 +23,7 @@ from tests.support import ROOT, eventually
 pytestmark = pytest.mark.slow
 
 DEBIAN = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), "")
+VERSION = ".".join(map(str, sys.version_info[:2]))
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 
 if not DEBIAN or shutil.which("dpkg-deb") is None:
@@ -51,11 +52,13 @@ def index_answers() -> bool:
 
 @pytest.fixture(scope="module", name="out")
 def _out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if VERSION not in builder().ARCHITECTURES[DEBIAN].pythons:
+        pytest.skip(f"nothing is packaged for Python {VERSION}")
     if not index_answers():
         pytest.skip("no package index can be reached")
     out = tmp_path_factory.mktemp("dist")
     subprocess.run(
-        [sys.executable, "packaging/build.py", "--arch", DEBIAN, "--only", "deb", "--compression", "none", "--out", str(out)],
+        [sys.executable, "packaging/build.py", "--arch", DEBIAN, "--python", VERSION, "--only", "deb", "--compression", "none", "--out", str(out)],
         cwd=ROOT, check=True, timeout=600,
     )  # fmt: skip
     return out
@@ -105,7 +108,7 @@ def test_the_package_holds_program_units_page_and_licences_and_nothing_of_the_bu
     assert not [name for name in names if name.endswith((".pyc", ".pyi")) or "__pycache__" in name]
     assert not [name for name in names if name.startswith("usr/lib/edgekube/lib/pip/")]
     tags = {match[1] for name in names if (match := re.search(r"cpython-(\d+)-", name))}
-    assert tags == {"311", "313"}
+    assert tags == {VERSION.replace(".", "")}
 
 
 def test_sums_and_contents_are_told(out: Path, package: Path) -> None:
@@ -145,8 +148,8 @@ def _server(unpacked: Path, tmp_path: Path) -> Iterator[Path]:
     command = [str(SYSTEM_PYTHON), "-I", str(program)]
     if subprocess.run([*command, "version", "--client"], capture_output=True, check=False).returncode:
         version = subprocess.run([SYSTEM_PYTHON, "--version"], capture_output=True, text=True, check=True).stdout
-        assert not re.search(r" 3\.(11|13)\.", version), "the packaged program does not run here"
-        pytest.skip(f"the package is for Python 3.11 and 3.13, this is {version.strip()}")
+        assert f" {VERSION}." not in version, "the packaged program does not run here"
+        pytest.skip(f"the package is for Python {VERSION}, this is {version.strip()}")
     kubeconfig = tmp_path / "kubeconfig.yaml"
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
@@ -175,7 +178,7 @@ def test_lintian_finds_nothing(package: Path) -> None:
     if shutil.which("lintian") is None:
         pytest.skip("lintian is not installed")
     done = subprocess.run(
-        ["lintian", "--fail-on", "error,warning", "--suppress-tags", "no-md5sums-control-file", "--allow-root", str(package)],
+        ["lintian", "--fail-on", "error,warning", "--suppress-tags", "uses-no-compression-for-control-tarball,uses-no-compression-for-data-tarball", "--allow-root", str(package)],
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
