@@ -74,11 +74,12 @@ def to_service(
 
 
 def destination(config: Any) -> Destination:
-    """Of a webhook's `clientConfig`."""
+    """Of a webhook's `clientConfig`. A bundle of nothing but white space is none."""
+    bundle = config.ca_bundle if config.ca_bundle.strip() else b""
     if config.service is not None:
         one = config.service
-        return to_service(one.namespace, one.name, one.port, one.path, config.ca_bundle)
-    return Destination(config.url or "", config.ca_bundle)
+        return to_service(one.namespace, one.name, one.port, one.path, bundle)
+    return Destination(config.url or "", bundle)
 
 
 def places(cluster: Cluster, namespace: str, name: str, port: int) -> list[Place]:
