@@ -148,10 +148,9 @@ def default(definition: CustomResourceDefinition) -> None:
 
 def _remember_storage(definition: CustomResourceDefinition) -> None:
     stored = list(definition.status.stored_versions or ())
-    for version in definition.spec.versions or ():
-        if version.storage and version.name not in stored:
-            stored.append(version.name)
-            break
+    storing = next((version.name for version in definition.spec.versions or () if version.storage), None)
+    if storing is not None and storing not in stored:
+        stored.append(storing)
     definition.status.stored_versions = stored or None
 
 
