@@ -34,6 +34,7 @@ from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.references import ObjectReference
 from edgekube.kinds.policy import poddisruptionbudget as budget_kind
+from edgekube.kinds.resource import resourceclaim as devices_kind
 from edgekube.kinds.storage import csinode as csinode_kind
 from edgekube.kinds.storage import storageclass as class_kind
 from edgekube.reconcile.caches import SharedCaches
@@ -48,6 +49,7 @@ CLUSTER_KINDS = (
     volume_kind.KIND,
     class_kind.KIND,
     csinode_kind.KIND,
+    devices_kind.KIND,
 )
 
 log = logging.getLogger("edgekube.scheduler")
@@ -181,6 +183,9 @@ class Scheduler:
             volumes={item.metadata.name: item for item in self._caches.of(volume_kind.KIND).list()},
             classes={item.metadata.name: item for item in self._caches.of(class_kind.KIND).list()},
             drivers={item.metadata.name: item for item in self._caches.of(csinode_kind.KIND).list()},
+            devices={
+                (one.metadata.namespace, one.metadata.name): one for one in self._caches.of(devices_kind.KIND).list()
+            },
             budgets=self._caches.of(budget_kind.KIND).list(),
             nominated=promised,
             summaries=self._summaries,
@@ -328,6 +333,7 @@ def _changes_placement(before: Pod, after: Pod) -> bool:
         before.metadata.uid != after.metadata.uid
         or before.spec != after.spec
         or before.metadata.labels != after.metadata.labels
+        or before.status.resource_claim_statuses != after.status.resource_claim_statuses
     )
 
 

@@ -21,7 +21,7 @@ DEFAULT_NAME = "default-scheduler"
 PREEMPTION = "DefaultPreemption"
 VERSIONS = ("kubescheduler.config.k8s.io/v1",)
 #: Plugins of upstream's that are no rule and no score here: what they do is always done, or is the loop's own.
-BUILT_IN = frozenset({"SchedulingGates", "PrioritySort", "DefaultBinder", "DynamicResources"})
+BUILT_IN = frozenset({"SchedulingGates", "PrioritySort", "DefaultBinder"})
 POINTS = ("multiPoint", "filter", "score", "postFilter", "preFilter", "preScore", "preEnqueue", "queueSort", "reserve",
           "permit", "preBind", "bind", "postBind")  # fmt: skip
 

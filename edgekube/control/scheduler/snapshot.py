@@ -21,6 +21,7 @@ from edgekube.kinds.core.persistentvolumeclaim import PersistentVolumeClaim
 from edgekube.kinds.core.pod import Pod
 from edgekube.kinds.core.podspec import PodSpec
 from edgekube.kinds.policy.poddisruptionbudget import PodDisruptionBudget
+from edgekube.kinds.resource.resourceclaim import ResourceClaim
 from edgekube.kinds.storage.csinode import CSINode
 from edgekube.kinds.storage.storageclass import StorageClass
 
@@ -192,6 +193,7 @@ class Snapshot:
     volumes: Mapping[str, PersistentVolume] = field(default_factory=dict)
     classes: Mapping[str, StorageClass] = field(default_factory=dict)
     drivers: Mapping[str, CSINode] = field(default_factory=dict)  # by node: how many volumes each driver can attach
+    devices: Mapping[tuple[str, str], ResourceClaim] = field(default_factory=dict)  # claims of devices
     budgets: Sequence[PodDisruptionBudget] = ()
     nominated: Mapping[str, Sequence[Pod]] = field(default_factory=dict)  # by node: pods promised a place on it
     summaries: Summaries = field(default_factory=Summaries)

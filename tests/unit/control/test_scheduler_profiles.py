@@ -18,6 +18,7 @@ from edgekube.kinds.core import persistentvolume as volume_kind
 from edgekube.kinds.core import persistentvolumeclaim as claim_kind
 from edgekube.kinds.core import pod as pod_kind
 from edgekube.kinds.core.pod import Pod
+from edgekube.kinds.resource import resourceclaim as devices_kind
 from edgekube.kinds.storage import csinode as csinode_kind
 from edgekube.kinds.storage import storageclass as class_kind
 
@@ -211,6 +212,30 @@ def test_a_volume_of_a_zone_draws_its_pod_there() -> None:
         "0/1 nodes are available: 1 node(s) had no available volume zone."
     )
     assert placed(Profile(), cluster([], {"bare": {}}, **more), pod(claims=("c",))) == "bare"
+
+
+def device(name: str, **status: Any) -> dict[tuple[str, str], Any]:
+    metadata = {"name": name, "namespace": "default"}
+    spec = {"devices": {"requests": [{"name": "r", "exactly": {"deviceClassName": "camera"}}]}}
+    made = devices_kind.KIND.from_dict({"metadata": metadata, "spec": spec, "status": status})
+    return {("default", name): made}
+
+
+def test_a_pod_that_claims_a_device_waits_for_it_and_goes_where_it_is() -> None:
+    asked = pod(resourceClaims=[{"name": "eye", "resourceClaimName": "camera"}])
+    nodes: dict[str, dict[str, str]] = {"a": {"has": "camera"}, "b": {}}
+    here = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "has", "operator": "In", "values": ["camera"]}]}]}
+    assert words(asked, cluster([], nodes)) == (
+        '0/2 nodes are available: resourceclaim.resource.k8s.io "camera" not found.'
+    )
+    assert words(asked, cluster([], nodes, devices=device("camera"))) == (
+        "0/2 nodes are available: 2 cannot allocate all claims."
+    )
+    given = device("camera", allocation={"nodeSelector": here})
+    assert placed(Profile(), cluster([], nodes, devices=given), asked) == "a"
+    assert words(asked, cluster([], {"b": {}}, devices=given)) == (
+        "0/1 nodes are available: 1 resourceclaim not available on the node."
+    )
 
 
 def test_a_file_of_profiles_is_read_and_its_mistakes_named(tmp_path: Any) -> None:

@@ -19,6 +19,7 @@ MODULES = (
     "volumezone",
     "topologyspread",
     "podaffinity",
+    "dynamicresources",
 )
 
 RULES: tuple[Rule, ...] = tuple(import_module(f"edgekube.control.scheduler.rules.{name}").RULE for name in MODULES)
