@@ -141,7 +141,12 @@ def _unset(value: Any, schema: JSONSchema) -> bool:
 
 
 def prune_defaults(schema: JSONSchema) -> JSONSchema:
-    """The schema with its own defaults pruned: what a default holds that its schema does not know would be dropped anyway."""
+    """The schema with its own defaults pruned: what a default holds that its schema does not know would be dropped anyway.
+
+    A schema without such defaults is returned as it is, since large ones are many.
+    """
+    if not _has_default(schema):
+        return schema
     out = dict(schema)
     if isinstance(out.get("default"), dict | list):
         out["default"] = _pruned(out["default"], schema, "", [])
@@ -151,6 +156,13 @@ def prune_defaults(schema: JSONSchema) -> JSONSchema:
         if isinstance(out.get(name), dict):
             out[name] = prune_defaults(out[name])
     return out
+
+
+def _has_default(schema: JSONSchema) -> bool:
+    if isinstance(schema.get("default"), dict | list):
+        return True
+    below = [*properties_of(schema).values(), schema.get("items"), schema.get("additionalProperties")]
+    return any(_has_default(part) for part in below if isinstance(part, dict))
 
 
 # ------------------------------------------------------------------------------------------------- embedded metadata

@@ -58,7 +58,7 @@ class CustomObject(Object):
 
     API_VERSION: ClassVar[str] = ""
     SCHEMA: ClassVar[JSONSchema] = {}
-    OWNERSHIP: ClassVar[Schema | None] = None  # what server-side apply knows of it
+    OWNERSHIP: ClassVar[Any] = None  # what server-side apply knows of it; made when first asked for
     EMBEDS: ClassVar[bool] = False  # whether other objects stand in it
     SCALE: ClassVar[CustomResourceSubresourceScale | None] = None
     EXPRESSIONS: ClassVar[Rules | None] = None  # its rules in CEL
@@ -191,6 +191,19 @@ def _selected(path: str, item: CustomObject) -> str:
 # ------------------------------------------------------------------------------------------------- kinds
 
 
+class _Ownership:
+    """An attribute of a type that is made when it is first read: trees of large schemas are larger than these."""
+
+    def __init__(self, schema: JSONSchema, name: str) -> None:
+        self._schema, self._name = schema, name
+        self._made: Schema | None = None
+
+    def __get__(self, _: Any, __: type | None = None) -> Schema:
+        if self._made is None:
+            self._made = apply_schema(self._schema, self._name)
+        return self._made
+
+
 def _type_of(group: str, name: str, version: CustomResourceDefinitionVersion) -> type[CustomObject]:
     schema = (version.schema.open_apiv3_schema if version.schema is not None else None) or {}
     schema = prune_defaults(schema)
@@ -199,7 +212,7 @@ def _type_of(group: str, name: str, version: CustomResourceDefinitionVersion) ->
         "__module__": __name__,
         "API_VERSION": f"{group}/{version.name}",
         "SCHEMA": schema,
-        "OWNERSHIP": apply_schema(schema, name),
+        "OWNERSHIP": _Ownership(schema, name),
         "EMBEDS": f'"{EMBEDDED}":true'.encode() in ENCODER.encode(schema),
         "SCALE": scale,
         "EXPRESSIONS": Rules(schema) if has_expressions(schema) else None,
