@@ -57,14 +57,24 @@ def pod(name: str, node: str = "", **spec: Any) -> str:
     return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": whole})
 
 
+def run_pod(site: Site, name: str, node: str, machine: Machine) -> None:
+    """A pod on a node, Ready."""
+    server = site.server
+    assert server is not None
+    server.kubectl("apply", "-f", "-", stdin=pod(name, node))
+    waited = server.kubectl_raw("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=90s")
+    if waited.returncode:
+        described = server.kubectl("describe", "pod", name)
+        raise AssertionError(f"{waited.stderr}\n{described}\n{machine.tail()}\n{server.tail()}")
+
+
 def test_a_pasted_line_makes_a_node_that_can_be_reached_into(site: Site) -> None:
     server = site.server
     assert server is not None
     node = server.json("get", "node", "gw2")
     assert node["metadata"]["labels"]["hall"] == "3"
     assert {"key": "kiosk", "value": "yes", "effect": "NoSchedule"} in node["spec"]["taints"]
-    server.kubectl("apply", "-f", "-", stdin=pod("there", "gw2"))
-    server.kubectl("wait", "--for=condition=Ready", "pod/there", "--timeout=60s")
+    run_pod(site, "there", "gw2", site.machines["gw2"])
     assert eventually(lambda: server.kubectl("logs", "there")) == "here is there\n"
     assert server.kubectl("exec", "there", "--", "echo", "through the tunnel") == "through the tunnel\n"
     requests = server.json("get", "csr")["items"]
@@ -172,8 +182,7 @@ def test_a_node_away_for_longer_than_its_certificate_lives_comes_back_by_its_key
 def test_a_removed_node_is_drained_and_out_for_good(site: Site) -> None:
     server, second = site.server, site.machines["gw2"]
     assert server is not None
-    server.kubectl("apply", "-f", "-", stdin=pod("moved", "gw2"))
-    server.kubectl("wait", "--for=condition=Ready", "pod/moved", "--timeout=60s")
+    run_pod(site, "moved", "gw2", second)
     identity = second.data / "agent"
     told = server.run("edgekube", "node", "remove", "gw2", "--drain")
     assert told == "node gw2 removed\n"
@@ -199,8 +208,7 @@ def test_leaving_leaves_nothing_and_the_machine_may_join_under_another_name(site
     assert done.returncode == 0, done.stderr
     second.start("agent")
     eventually(lambda: site.node_ready("hall-4"), within_s=90, why=second.tail())
-    server.kubectl("apply", "-f", "-", stdin=pod("again", "hall-4"))
-    server.kubectl("wait", "--for=condition=Ready", "pod/again", "--timeout=60s")
+    run_pod(site, "again", "hall-4", second)
 
     told = second.run("edgekube", "leave")
     assert told == f"hall-4 has left https://{server.address}:6443\n"
