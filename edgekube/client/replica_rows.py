@@ -21,7 +21,7 @@ from edgekube.api.kind import ENCODER, Kind
 from edgekube.api.meta import Object
 from edgekube.api.selectors import parse_fields, parse_labels
 from edgekube.errors import StoreError
-from edgekube.store.interface import Durability, Key, Put, Remove, Store
+from edgekube.store.interface import Durability, Key, Mismatch, Put, Remove, Store
 
 T = TypeVar("T", bound=Object)
 
@@ -129,13 +129,16 @@ class Rows:
 
     async def _write(self, operations: Sequence[Put | Remove]) -> bool:
         """Whether it succeeded; a failure is told, and is nobody's business but ours."""
-        if not operations:
-            return True
-        try:
-            await self._store.write(operations)
-        except StoreError as error:
-            log.warning("the copy could not be written: %s", error)
-            return False
+        left = list(operations)
+        while left:
+            try:
+                await self._store.write(left)
+                break
+            except Mismatch as mismatch:  # a row to remove that somebody else removed while we waited
+                left = [one for one in left if one.key != mismatch.key]
+            except StoreError as error:
+                log.warning("the copy could not be written: %s", error)
+                return False
         return True
 
     # ---- reading

@@ -568,3 +568,19 @@ async def test_leases_are_not_kept(opened: Any, wire: Wire, verbs: FakeVerbs, au
         wire.break_line()
         with pytest.raises(ConnectionFailed):
             await replica.get(lease.KIND, "edge", "kube-node-lease")
+
+
+async def test_two_who_learn_at_once_that_an_object_is_gone_do_not_get_in_each_others_way(
+    opened: Any, wire: Wire, verbs: FakeVerbs, autojump_clock: Any
+) -> None:
+    async def ask(replica: Any) -> None:
+        with pytest.raises(NotFound):
+            await replica.get(pod.KIND, "web", "default")
+
+    await put_pod(verbs, "web")
+    async with opened() as replica, followed(replica, pod.KIND, fields=MINE):
+        await verbs.client().delete(pod.KIND, "web", "default")
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(ask, replica)
+        assert (await replica.list(pod.KIND, fields=MINE)).items == []
