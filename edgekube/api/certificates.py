@@ -7,6 +7,7 @@ Source: k8s.io/kubernetes pkg/apis/certificates/helpers.go, pkg/controller/certi
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ LEGACY = "kubernetes.io/legacy-unknown"
 SIGNERS = (CLIENT, NODE_CLIENT, NODE_SERVING, LEGACY)
 APPROVED, DENIED, FAILED = "Approved", "Denied", "Failed"
 NODE_USER, NODE_GROUP = "system:node:", "system:nodes"
+PEM_BEGIN, PEM_END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 LONGEST_S = 365 * 24 * 3600.0  # upstream's --cluster-signing-duration
 SHORTEST_S = 600.0
 
@@ -138,10 +140,34 @@ def has_condition(request: Any, *types: str) -> bool:
 
 
 def ends_at(pem: bytes) -> datetime:
-    """When a PEM certificate is over. Raises ValueError."""
-    from cryptography import x509
+    """When a PEM certificate is over; read by hand, because who only asks for this should not load `cryptography`. Raises ValueError."""
+    begin, end = pem.find(PEM_BEGIN), pem.find(PEM_END)
+    if begin < 0 or end < begin:
+        raise ValueError("not a PEM certificate")
+    der = base64.b64decode(b"".join(pem[begin + len(PEM_BEGIN) : end].split()), validate=True)
+    try:
+        _, certificate, _ = _element(der, 0)
+        _, at, _ = _element(der, certificate)  # TBSCertificate
+        if der[at] == 0xA0:  # version
+            _, _, at = _element(der, at)
+        for _ in range(3):  # serial number, signature algorithm, issuer
+            _, _, at = _element(der, at)
+        _, validity, _ = _element(der, at)
+        _, _, at = _element(der, validity)  # notBefore
+        kind, begins, ends = _element(der, at)
+        form = {0x17: "%y%m%d%H%M%SZ", 0x18: "%Y%m%d%H%M%SZ"}[kind]  # UTCTime, GeneralizedTime
+        return datetime.strptime(der[begins:ends].decode(), form).replace(tzinfo=UTC)
+    except (IndexError, KeyError, UnicodeDecodeError) as error:
+        raise ValueError("not a certificate") from error
 
-    return end_of(x509.load_pem_x509_certificate(pem))
+
+def _element(der: bytes, at: int) -> tuple[int, int, int]:
+    """(tag, where the content begins, where it ends) of the DER element at a position."""
+    kind, length, at = der[at], der[at + 1], at + 2
+    if length & 0x80:
+        size = length & 0x7F
+        length, at = int.from_bytes(der[at : at + size], "big"), at + size
+    return kind, at, at + length
 
 
 def end_of(certificate: Any) -> datetime:
