@@ -11,9 +11,13 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tests.support import ROOT
+
+T = TypeVar("T")
 
 PLACE = Path(os.environ.get("EDGEKUBE_CLIENTS_VENV", ROOT / ".venv-clients"))
 PYTHON_CLIENTS = ("kubernetes>=31", "kr8s>=0.20", "lightkube>=0.17", "kopf>=1.37", "pytest>=8", "pytest-asyncio>=0.24",
@@ -25,6 +29,25 @@ INSTALL_S = 300
 
 class Missing(Exception):
     """What is asked for cannot be had on this machine; says why."""
+
+
+def once(make: Callable[..., T]) -> Callable[..., T]:
+    """Ask once for each set of arguments; what could not be had is not tried again."""
+    answers: dict[tuple[object, ...], T | Missing] = {}
+
+    @functools.wraps(make)
+    def asked(*arguments: object) -> T:
+        if arguments not in answers:
+            try:
+                answers[arguments] = make(*arguments)
+            except Missing as why:
+                answers[arguments] = why
+        answer = answers[arguments]
+        if isinstance(answer, Missing):
+            raise answer
+        return answer
+
+    return asked
 
 
 def run(*command: str | Path, cwd: Path | None = None, within_s: float = INSTALL_S) -> str:
@@ -40,7 +63,7 @@ def run(*command: str | Path, cwd: Path | None = None, within_s: float = INSTALL
     return done.stdout
 
 
-@functools.cache
+@once
 def python() -> Path:
     """The interpreter of a virtual environment with the Python clients."""
     made, stamp, wanted = PLACE / "python", PLACE / "python" / ".installed", "\n".join(PYTHON_CLIENTS)
@@ -55,7 +78,7 @@ def python() -> Path:
     return interpreter
 
 
-@functools.cache
+@once
 def node_modules() -> Path:
     """A directory in which `@kubernetes/client-node` is installed."""
     if shutil.which("node") is None or shutil.which("npm") is None:
@@ -85,7 +108,7 @@ def version_of(binary: str | Path) -> str:
     return f"1.{text.split('.')[0]}" if text else ""
 
 
-@functools.cache
+@once
 def kubectl(version: str) -> str:
     """A kubectl of that minor version: the PATH's own, one that lies beside it, or Debian 12's package for 1.20."""
     on_path = shutil.which("kubectl")

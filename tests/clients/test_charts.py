@@ -107,6 +107,7 @@ def test_helm_installs_a_chart(server: Server, namespace: str, tmp_path: Any) ->
 
 
 def test_what_is_skipped_here_says_why() -> None:
-    """A program that cannot be had is named, not passed over."""
-    with pytest.raises(installed.Missing, match="no kubectl 1\\.1 on this machine"):
-        installed.kubectl("1.1")
+    """A program that cannot be had is named, not passed over, and not asked for twice."""
+    for _ in range(2):
+        with pytest.raises(installed.Missing, match="no kubectl 1\\.1 on this machine"):
+            installed.kubectl("1.1")
