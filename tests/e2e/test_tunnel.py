@@ -30,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with Site(tmp_path_factory.mktemp("tunnel")) as site:
         first, second = site.machine("gw1"), site.machine("gw2")
         site.refuse_connections(first, second)
-        first.start_server()
+        first.start_server("--agent-heartbeat", "3s", "--node-monitor-grace-period", "20s")
         site.join(second)
         container = {
             "name": "main",
@@ -148,7 +148,9 @@ def test_a_webhook_in_a_pod_behind_the_tunnel_is_asked(site: Site, server: Machi
         lambda: words in server.kubectl_raw("create", "-f", "-", stdin=json.dumps(bad)).stderr, within_s=60, why=words
     )
     server.kubectl("create", "configmap", "good")
-    server.kubectl("delete", "validatingwebhookconfiguration,pod,service,configmap", "hook", "good", "--ignore-not-found")
+    server.kubectl(
+        "delete", "validatingwebhookconfiguration,pod,service,configmap", "hook", "good", "--ignore-not-found"
+    )
 
 
 def test_what_is_used_can_be_seen(server: Machine) -> None:
@@ -198,6 +200,8 @@ def test_a_broken_tunnel_is_dug_again_and_nothing_restarts(site: Site, server: M
         following.wait(90)  # the server misses the agent at once, or (where ss cannot kill) after the third heartbeat
     words = "node gw2 is not connected"
     eventually(lambda: words in server.kubectl_raw("logs", "inside").stderr, within_s=60, why=words)
+    site.until_node("gw2", ready=False)  # nothing renews its Lease any more
     agent.do("nft", "delete", "table", "inet", "broken")
+    site.until_node("gw2")
     eventually(lambda: server.kubectl_raw("logs", "inside").returncode == 0, within_s=90, why="logs of inside")
     assert containers() == before
