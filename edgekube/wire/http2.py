@@ -17,7 +17,7 @@ STREAM_WINDOW_BYTES = 128 * 1024
 MAX_STREAMS = 128  # open at once, towards whoever serves; with the window the bound on unread bytes
 CONNECTION_WINDOW_BYTES = MAX_STREAMS * STREAM_WINDOW_BYTES
 FRAME_BYTES = 16 * 1024  # the protocol's own bound when nobody asks for more
-CREDIT_BYTES = 64 * 1024  # handed back to the peer in portions of this size
+CREDIT_BYTES = 32 * 1024  # handed back to the peer in portions of this size; also its sign of life on a slow link
 CANCEL, REFUSED_STREAM, INTERNAL_ERROR = 0x8, 0x7, 0x2
 
 Headers = dict[str, str]
