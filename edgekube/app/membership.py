@@ -10,6 +10,7 @@ import trio
 from edgekube.api.certificates import KEYS_NAME, KEYS_NAMESPACE, NODE_SERVING
 from edgekube.app.config import ServerConfig
 from edgekube.app.pki import LEAF_DAYS, Pki
+from edgekube.client.kubeconfig import Access, render
 from edgekube.client.local import LocalClient
 from edgekube.clock import TrustedClock
 from edgekube.errors import NotFound
@@ -24,6 +25,7 @@ from edgekube.server.joining import Pages
 from edgekube.store.interface import Compacted, Store
 
 LOG = logging.getLogger("edgekube.joining")
+INFO_NAMESPACE, INFO_NAME = "kube-public", "cluster-info"
 DAY_S = 24 * 3600.0
 LOOK_S = 600.0  # for certificates that expired
 
@@ -77,6 +79,21 @@ def signing(pki: Pki) -> Callable[[bytes, str, float, Sequence[str]], bytes]:
         return pki.sign_request(request, authority, days=seconds / DAY_S, usages=usages)
 
     return sign
+
+
+async def publish(api: ApiServer, pki: Pki, server: str) -> None:
+    """kube-public/cluster-info: where this cluster is and what its CA is, for who has nothing but a token. Signatures are kept."""
+    client = LocalClient(api.verbs, LOOPBACK, manager="kube-apiserver")
+    shown = render(Access(server=server, ca=pki.certificate("server-ca").read_bytes()), "edgekube")
+    try:
+        found = await client.get(configmap.KIND, INFO_NAME, INFO_NAMESPACE)
+    except NotFound:
+        made = configmap.ConfigMap(data={"kubeconfig": shown})
+        made.metadata.name = INFO_NAME
+        await client.create(configmap.KIND, made, INFO_NAMESPACE)
+        return
+    if found.data.get("kubeconfig") != shown:
+        await client.patch(configmap.KIND, INFO_NAME, INFO_NAMESPACE, {"data": {"kubeconfig": shown}})
 
 
 async def end_what_is_over(store: Store, opened: OpenConnections, auth: Auth) -> None:

@@ -31,6 +31,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AUTHORITY_DAYS = 50 * 365
 LEAF_DAYS = 365
 RENEW_DAYS = 90  # left when a leaf is issued again
+KEY_USAGES = frozenset(
+    ("digital signature", "signing", "content commitment", "key encipherment", "data encipherment", "key agreement")
+)
 CHECK_S = 600.0  # how often due dates are looked at: a clock that was set is noticed soon
 LOOK_S = 10.0  # how often the files are: somebody may have rotated them by hand
 
@@ -99,9 +102,10 @@ class Pki:
             .serial_number(x509.random_serial_number())
             .not_valid_before(EPOCH)
             .not_valid_after(until)
-            .add_extension(_asked_usage(usages), critical=True)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         )
+        if set(usages) & KEY_USAGES:
+            builder = builder.add_extension(_asked_usage(usages), critical=True)
         if purposes := _purposes(usages):
             builder = builder.add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
         try:

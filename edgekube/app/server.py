@@ -176,6 +176,7 @@ async def _api(config: ServerConfig) -> AsyncIterator[Running]:
         await api.bootstrap()
         await put_in_place(running.client("system:apiserver", "kube-apiserver"))
         await outward.publish(api, pki)
+        await membership.publish(api, pki, f"https://{advertised}:{port}")
         door.open(api.handle, pages)
         LOG.info("the API answers at https://%s:%d", advertised, port)
         _write_kubeconfigs(config, pki, advertised, port)

@@ -57,7 +57,7 @@ def default_cluster_roles() -> list[ClusterRole]:
 def default_roles() -> list[Role]:
     """The default roles of namespaces."""
     made = []
-    for one in parse(policy.ROLES):
+    for one in (*parse(policy.ROLES), *parse(policy.OWN_ROLES)):
         space, _, name = one.name.partition("/")
         made.append(Role(metadata=_metadata(name, space), rules=[_policy_rule(rule) for rule in one.rules]))
     return made
@@ -83,7 +83,7 @@ def default_cluster_bindings() -> list[ClusterRoleBinding]:
 def default_bindings() -> list[RoleBinding]:
     """The default role bindings."""
     made = []
-    for place, (role_name, subjects) in policy.BINDINGS.items():
+    for place, (role_name, subjects) in (policy.BINDINGS | policy.OWN_BINDINGS).items():
         space, _, name = place.partition("/")
         made.append(
             RoleBinding(

@@ -487,6 +487,15 @@ edgekube:node-network
   events
 """
 
+# Anybody may read where the cluster is and what its CA is: the ConfigMap is signed with each bootstrap token.
+OWN_ROLES = """
+kube-public/edgekube:cluster-info
+  get : core : configmaps : cluster-info
+"""
+OWN_BINDINGS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "kube-public/edgekube:cluster-info": ("edgekube:cluster-info", ("User system:anonymous",)),
+}
+
 # binding: (cluster role, subjects)
 OWN_CLUSTER_BINDINGS: dict[str, tuple[str, tuple[str, ...]]] = {
     "edgekube:node-bootstrapper": ("system:node-bootstrapper", ("Group system:bootstrappers",)),
