@@ -221,9 +221,7 @@ async def open_remote(
         from edgekube.client.linktransport import LinkTransport
 
         transport = LinkTransport(direct, link)
-    async with httpx.AsyncClient(
-        base_url=access.server, transport=transport, timeout=timeout, trust_env=False
-    ) as http:
+    async with httpx.AsyncClient(base_url=access.server, transport=transport, timeout=timeout, trust_env=False) as http:
 
         async def name_server(request: httpx.Request) -> None:
             request.extensions.update(extensions)

@@ -216,7 +216,8 @@ class _Pieces(AsyncIterator[bytes]):
     async def __anext__(self) -> bytes:
         try:
             data = await self._stream.receive_some()
-        except trio.BrokenResourceError as error:  # the answer has begun: there is nobody to tell but by breaking it off
+        except trio.BrokenResourceError as error:
+            # The answer has begun: there is no way to tell but by breaking it off.
             raise ConnectionFailed(str(self._lost())) from error
         if not data:
             raise StopAsyncIteration
