@@ -265,14 +265,16 @@ class Mesh:
     async def _publish(self) -> None:
         """Keep this node's annotations saying what is so."""
         public_key = wireguard.public_key(self._key) if self._key else ""
-        pause = RETRY_LEAST_S
+        pause, told = RETRY_LEAST_S, ""
         while True:
             self._news = trio.Event()
             try:
                 await self.publish(public_key)
-                pause = RETRY_LEAST_S
+                pause, told = RETRY_LEAST_S, ""
             except (ApiError, ConnectionFailed) as error:
-                LOG.info("others are not told of this node's address: %s", error)
+                if told != str(error):  # a server may be away for days
+                    LOG.info("others are not told of this node's address: %s", error)
+                told = str(error)
                 await trio.sleep(pause)
                 pause = min(2 * pause, RETRY_MOST_S)
                 continue
