@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from edgekube.control.controllers.namespace import Inquiry, Remaining, Seen, reconcile
+from edgekube.control.resources import Resource
 from edgekube.errors import NotFound
+from edgekube.kinds.core import namespace as namespace_kind
 
 
 async def absent(cluster: Any, plural: str, name: str, namespace: str = "default") -> bool:
@@ -93,3 +98,52 @@ async def test_a_replica_set_keeps_its_number(autojump_clock: Any, cluster: Any,
 
     await cluster.until(settled)
     assert len(await cluster.list("pods")) == replicas
+
+
+class Shelf:
+    """A client of a namespace that holds what it is told to, and counts what is asked."""
+
+    def __init__(self, held: dict[str, int]) -> None:
+        self.held, self.asked = held, Counter[str]()
+
+    async def call(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        verbs = ["delete", "deletecollection", "get", "list"]
+        if path == "/apis":
+            return {"groups": []}
+        if path == "/api/v1":
+            kinds = (("configmaps", "ConfigMap"), ("pods", "Pod"), ("secrets", "Secret"))
+            return {
+                "resources": [{"name": name, "kind": kind, "namespaced": True, "verbs": verbs} for name, kind in kinds]
+            }
+        plural = path.rpartition("/")[2]
+        self.asked[f"{method} {plural}"] += 1
+        item = {"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+        return {"items": [item] * self.held.get(plural, 0)}
+
+
+async def test_pods_go_first_and_what_is_empty_is_looked_at_once_more_only_at_the_end() -> None:
+    namespace = namespace_kind.KIND.from_dict({"metadata": {"name": "x", "uid": "u"}})
+    seen = Seen(namespace, datetime(2026, 1, 1, tzinfo=UTC))
+    inquiry, shelf = Inquiry(), Shelf({"pods": 1, "secrets": 1})
+    client: Any = shelf
+    for _ in range(3):
+        found = await inquiry(client, seen)
+        assert [left.resource.plural for left in found.remaining] == ["pods"]
+    assert shelf.asked == {"GET pods": 3}
+    shelf.held["pods"] = 0
+    for _ in range(3):
+        found = await inquiry(client, seen)
+        assert [left.resource.plural for left in found.remaining] == ["secrets"]
+    assert shelf.asked == {"GET pods": 4, "GET configmaps": 1, "GET secrets": 3}
+    shelf.held["secrets"] = 0
+    assert (await inquiry(client, seen)).remaining == []
+    assert shelf.asked == {"GET pods": 5, "GET configmaps": 2, "GET secrets": 5}
+
+
+@pytest.mark.parametrize(("age_s", "pause_s"), [(0, 0.5), (60, 6.0), (3600, 15.0)])
+def test_a_namespace_that_something_holds_is_looked_at_less_and_less(age_s: int, pause_s: float) -> None:
+    document = {"metadata": {"name": "x", "deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    resource = Resource("", "v1", "pods", "Pod", True, ())
+    now = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=age_s)
+    seen = Seen(namespace_kind.KIND.from_dict(document), now, remaining=[Remaining(resource, 1, {})], asked=True)
+    assert reconcile(seen).look_again_s == pause_s
