@@ -15,7 +15,7 @@ from typing import TypeVar
 import trio
 
 from edgekube.clock import Clock
-from edgekube.errors import ApiError, ConnectionFailed, Offline
+from edgekube.errors import ApiError, ConnectionFailed, EdgekubeError, Offline
 
 T = TypeVar("T")
 
@@ -122,8 +122,10 @@ class Link:
             try:
                 await self._probe()
                 reached = True
-            except (ApiError, ConnectionFailed) as error:
+            except ApiError as error:
                 reached = not is_away(error)
+            except EdgekubeError:
+                reached = False
             self._checked_at = trio.current_time()
             return reached
         return False

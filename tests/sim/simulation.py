@@ -25,6 +25,7 @@ from tests.sim.world import World
 
 AUDITED = ("pods", "configmaps")
 LOOK_EVERY_S = 5.0
+HOUR_S = 3600.0
 WITH_NAMES = 3  # so many agents also follow services and endpoints
 AUTONOMOUS_EVERY = 4
 
@@ -65,8 +66,10 @@ class Told:
 class Faults:
     """What can go wrong; each method does one thing and undoes it by itself."""
 
-    def __init__(self, world: World, nodes: Sequence[FakeNode | Agent], chance: random.Random) -> None:
-        self._world, self._nodes, self._chance = world, nodes, chance
+    def __init__(
+        self, world: World, nodes: Sequence[FakeNode | Agent], chance: random.Random, *, longest_cut_s: float = 120.0
+    ) -> None:
+        self._world, self._nodes, self._chance, self._longest_cut_s = world, nodes, chance, longest_cut_s
 
     async def crash_server(self) -> None:
         """Pull the plug, usually for a short while."""
@@ -111,7 +114,7 @@ class Faults:
         for node in cut:
             node.line.cut = True
             node.line.drop()
-        lasts_s = self._chance.choice([20.0, 120.0, 900.0])
+        lasts_s = self._chance.choice([20.0, 120.0, self._longest_cut_s])
         until_s = trio.current_time() + lasts_s
         while (left_s := until_s - trio.current_time()) > 0:
             await trio.sleep(min(left_s, self._chance.expovariate(2 / lasts_s)))
@@ -192,13 +195,17 @@ async def _tell(story: Story, person: Callable[[World, int], User], directory: P
             for one in people:
                 troubled.start_soon(one.live, ends_s)
             if story.faults:
-                troubled.start_soon(_make_trouble, story, Faults(world, nodes, world.chance), ends_s)
+                troubled.start_soon(_make_trouble, story, _faults(story, world, nodes), ends_s)
         world.promises.tell("peace")
         await _settle(story, world, people)
         for auditor in auditors:
             auditor.compare(world.promises)
         nursery.cancel_scope.cancel()
     return Told(trace, world.crashes, sum(auditor.seen for auditor in auditors))
+
+
+def _faults(story: Story, world: World, nodes: Sequence[FakeNode | Agent]) -> Faults:
+    return Faults(world, nodes, world.chance, longest_cut_s=min(HOUR_S, max(120.0, story.lasts_s / 2)))
 
 
 def _nodes(story: Story, world: World, directory: Path) -> Sequence[FakeNode | Agent]:
