@@ -32,6 +32,7 @@ EXEMPT = frozenset(  # what decides about admission is never subject to it, or n
     )
 )
 
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """A group, version and resource (plural) or kind."""
