@@ -25,7 +25,7 @@ from edgekube.kinds.rbac.clusterrole import AggregationRule, ClusterRole, Policy
 from edgekube.kinds.rbac.clusterrolebinding import ClusterRoleBinding, RoleRef, Subject
 from edgekube.kinds.rbac.role import Role
 from edgekube.kinds.rbac.rolebinding import RoleBinding
-from edgekube.server.auth import policy
+from edgekube.server.auth import membership_policy, policy
 from edgekube.server.auth.escalation import rule_of
 from edgekube.server.auth.policy_notation import RoleFacts, parse
 from edgekube.server.auth.rbac import GROUP
@@ -46,7 +46,7 @@ def default_cluster_roles() -> list[ClusterRole]:
     facts = [
         *parse(policy.CLUSTER_ROLES),
         *parse(policy.CONTROLLER_ROLES, policy.CONTROLLER),
-        *parse(policy.OWN_CLUSTER_ROLES),
+        *parse(membership_policy.OWN_CLUSTER_ROLES),
     ]
     made = [_cluster_role(one) for one in facts]
     for _ in range(3):  # admin gathers edit, which gathers view, which gathers its sources
@@ -57,7 +57,7 @@ def default_cluster_roles() -> list[ClusterRole]:
 def default_roles() -> list[Role]:
     """The default roles of namespaces."""
     made = []
-    for one in (*parse(policy.ROLES), *parse(policy.OWN_ROLES)):
+    for one in (*parse(policy.ROLES), *parse(membership_policy.OWN_ROLES)):
         space, _, name = one.name.partition("/")
         made.append(Role(metadata=_metadata(name, space), rules=[_policy_rule(rule) for rule in one.rules]))
     return made
@@ -69,7 +69,7 @@ def default_cluster_bindings() -> list[ClusterRoleBinding]:
     for one in parse(policy.CONTROLLER_ROLES):
         name = f"{policy.CONTROLLER}{one.name}"
         bound[name] = (name, (f"ServiceAccount kube-system/{one.name}",))
-    bound |= policy.OWN_CLUSTER_BINDINGS
+    bound |= membership_policy.OWN_CLUSTER_BINDINGS
     return [
         ClusterRoleBinding(
             metadata=_metadata(name),
@@ -83,7 +83,7 @@ def default_cluster_bindings() -> list[ClusterRoleBinding]:
 def default_bindings() -> list[RoleBinding]:
     """The default role bindings."""
     made = []
-    for place, (role_name, subjects) in (policy.BINDINGS | policy.OWN_BINDINGS).items():
+    for place, (role_name, subjects) in (policy.BINDINGS | membership_policy.OWN_BINDINGS).items():
         space, _, name = place.partition("/")
         made.append(
             RoleBinding(
