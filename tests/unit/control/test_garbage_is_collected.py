@@ -88,6 +88,32 @@ async def test_a_reference_to_nobody_counts_as_no_owner(autojump_clock: Any, clu
     assert not await absent(cluster, "configmaps", "kept")
 
 
+async def test_an_owner_in_another_namespace_is_none_and_the_dependent_is_told(
+    autojump_clock: Any, cluster: Any
+) -> None:
+    await cluster.create("namespaces", {"metadata": {"name": "far"}})
+    far = await cluster.create("configmaps", {"metadata": {"name": "owner"}}, "far")
+    reference = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": far.metadata.uid}
+    kept = {"name": "held", "finalizers": ["example.org/hold"], "ownerReferences": [reference]}
+    await cluster.create("configmaps", {"metadata": kept})
+
+    async def told() -> Any:
+        found = await cluster.list("events", "default")
+        return next((one for one in found if one.reason == "OwnerRefInvalidNamespace"), None)
+
+    event = await cluster.until(told)
+    assert (event.type, event.involved_object.name) == ("Warning", "held")
+    assert event.message == (
+        f"ownerRef [v1/ConfigMap, namespace: default, name: owner, uid: {far.metadata.uid}]"
+        ' does not exist in namespace "default"'
+    )
+
+    async def deleted() -> Any:
+        return (await cluster.get("configmaps", "held")).metadata.deletion_timestamp
+
+    assert await cluster.until(deleted)
+
+
 SOLID, ABSENT, WAITING = (Owner("1", OwnerState.SOLID), Owner("2", OwnerState.ABSENT), Owner("3", OwnerState.WAITING))
 
 
