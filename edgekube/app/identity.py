@@ -148,9 +148,7 @@ class Identity:
                 key: tuple(value) if isinstance(value, list) else value for key, value in kept.items() if key in known
             }
             config = AgentConfig(**kept, data_dir=self.directory.parent)
-            return replace(
-                config, resolv_conf=Path(config.resolv_conf), private_registry=Path(config.private_registry)
-            )
+            return replace(config, resolv_conf=Path(config.resolv_conf), private_registry=Path(config.private_registry))
         except (OSError, ValueError, TypeError) as error:
             raise EnvironmentError_(f"{self._settings} cannot be read ({error}): leave and join again") from error
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -306,18 +306,21 @@ async def test_cluster_info_is_signed_with_every_token_there_is(autojump_clock: 
     async def shown() -> dict[str, str]:
         return (await cluster.admin.get(configmap.KIND, "cluster-info", "kube-public")).data
 
-    with trio.fail_after(60):
-        while "jws-kubeconfig-abcdef" not in await shown():
-            await trio.sleep(0.1)
+    async def until(true: Callable[[dict[str, str]], bool]) -> None:
+        with trio.fail_after(60):
+            while True:
+                if true(await shown()):
+                    return
+                await trio.sleep(0.1)
+
+    await until(lambda data: "jws-kubeconfig-abcdef" in data)
     made = (await shown())["jws-kubeconfig-abcdef"]
     assert made == signature("apiVersion: v1\n", "abcdef", "0123456789abcdef")
     header, payload, proof = made.split(".")
     assert json.loads(base64.urlsafe_b64decode(header + "==")) == {"alg": "HS256", "kid": "abcdef"}
     assert (payload, len(proof)) == ("", 43)
     await cluster.admin.delete(secret.KIND, "bootstrap-token-abcdef", "kube-system")
-    with trio.fail_after(60):
-        while "jws-kubeconfig-abcdef" in await shown():
-            await trio.sleep(0.1)
+    await until(lambda data: "jws-kubeconfig-abcdef" not in data)
     assert await shown() == {"kubeconfig": "apiVersion: v1\n"}
 
 
