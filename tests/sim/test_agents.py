@@ -29,7 +29,7 @@ def test_a_calm_site_does_what_it_is_asked() -> None:
     assert told.events_seen > 100
 
 
-@pytest.mark.parametrize("seed", [62, 63])
+@pytest.mark.parametrize("seed", [62])
 def test_agents_that_are_cut_off_go_on_and_come_back(seed: int) -> None:
     told = simulate(Story(seed=seed, faults=AGENTS, nodes=4, lasts_s=150.0, steady=True, agents=True))
     assert any("is off" in line for line in told.trace)
@@ -64,7 +64,7 @@ def test_a_large_site_lives_through_bad_times() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", chosen_seeds())
+@pytest.mark.parametrize("seed", chosen_seeds("200"))
 def test_more_seeds_of_agents(seed: int) -> None:
     told = simulate(Story(seed=seed, faults=ALL, nodes=5, people=2, agents=True, between_faults_s=12.0))
     assert told.events_seen > 0
