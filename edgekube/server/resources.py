@@ -271,7 +271,9 @@ class Resources:
         form = self.form(kind, request, watching=True)
         chosen = options.list_options(kind, request.query, watch=True)
         if rarely := request.header(BOOKMARKS):
-            chosen = dataclasses.replace(chosen, bookmark_every_s=bounded_seconds(rarely, default=60, least=10, most=3600))
+            chosen = dataclasses.replace(
+                chosen, bookmark_every_s=bounded_seconds(rarely, default=60, least=10, most=3600)
+            )
         if asked.name:
             fields = options.fields(kind, f"metadata.name={asked.name}")
             chosen = dataclasses.replace(chosen, fields=fields)
