@@ -53,8 +53,7 @@ class AuditFile:
                 await self._flush()
         finally:
             if self._waiting:
-                with trio.CancelScope(shield=True):
-                    await self._flush()
+                await self._flush()
 
     async def _flush(self) -> None:
         lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
@@ -62,7 +61,8 @@ class AuditFile:
         if lost:
             log.warning("%d audit events were lost: the disk does not keep up", lost)
         try:
-            await trio.to_thread.run_sync(self.write, lines)
+            with trio.CancelScope(shield=True):  # lines that were taken are written
+                await trio.to_thread.run_sync(self.write, lines)
         except OSError as problem:
             log.error("the audit log %s cannot be written: %s", self._path, problem.strerror)
 
