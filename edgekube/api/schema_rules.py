@@ -68,6 +68,11 @@ def validate(
     return errors + broken
 
 
+def values_errors(value: Any, schema: JSONSchema) -> list[FieldError]:
+    """What any value breaks of the rules for values."""
+    return _check(value, schema, "", _ABSENT, True)[0]
+
+
 # ------------------------------------------------------------------------------------------------- values
 
 

@@ -39,7 +39,19 @@ def _words(problem: Exception) -> str:
     """RE2's complaint as Go's regexp/syntax words it: what is wrong, then the part in back quotes."""
     words = str(problem.args[0].decode() if problem.args and isinstance(problem.args[0], bytes) else problem)
     what, _, part = words.partition(": ")
+    what = _GO_WORDS.get(what, what)
     return f"{what}: `{part}`" if part else what
+
+
+_GO_WORDS = {
+    "missing ]": "missing closing ]",
+    "missing )": "missing closing )",
+    "no argument for repetition operator": "missing argument to repetition operator",
+    "bad repetition operator": "invalid nested repetition operator",
+    "trailing \\": "trailing backslash at end of expression",
+    "invalid perl operator": "invalid or unsupported Perl syntax",
+    "invalid named capture group": "invalid named capture",
+}
 
 
 def matches(text: str, pattern: str) -> bool:

@@ -126,6 +126,7 @@ CLEANUP = "customresourcecleanup.apiextensions.k8s.io"  # the finalizer that sta
 APPROVAL_ANNOTATION = "api-approved.kubernetes.io"
 STRATEGIES, SCOPES = ("None", "Webhook"), ("Cluster", "Namespaced")
 COLUMN_TYPES = ("boolean", "date", "integer", "number", "string")
+COLUMN_FORMATS = ("byte", "date", "date-time", "double", "float", "int32", "int64", "password")
 SIMPLE_PATH = re.compile(r"\.[^\s\[\]]*(\[[^\[\]]*\][^\s\[\]]*)*")
 
 
@@ -184,9 +185,12 @@ def _name_rules(spec: CustomResourceDefinitionSpec) -> list[FieldError]:
         ("kind", known.kind),
         ("listKind", known.list_kind),
     ):
-        path, shown = f"spec.names.{member}", value
-        problems = names.dns_1035_label(value.lower() if "ind" in member else value)
-        broken += rules.each(path, shown, problems) if value else [rules.required(path)]
+        path, mixed = f"spec.names.{member}", member in ("kind", "listKind")
+        if not value:
+            broken.append(rules.required(path))
+        elif problems := names.dns_1035_label(value.lower() if mixed else value):
+            words = "may have mixed case, but should otherwise match: " if mixed else ""
+            broken.append(rules.invalid(path, value, words + ",".join(problems)))
     for member, values in (("shortNames", known.short_names), ("categories", known.categories)):
         for at, value in enumerate(values):
             broken += rules.each(f"spec.names.{member}[{at}]", value, names.dns_1035_label(value))
@@ -225,13 +229,20 @@ def _member_rules(path: str, version: CustomResourceDefinitionVersion) -> list[F
     scale = None if version.subresources is None else version.subresources.scale
     if scale is not None:
         at = f"{path}.subresources.scale"
-        for member, value in (
-            ("specReplicasPath", scale.spec_replicas_path),
-            ("statusReplicasPath", scale.status_replicas_path),
+        for member, value, below in (
+            ("specReplicasPath", scale.spec_replicas_path, ".spec"),
+            ("statusReplicasPath", scale.status_replicas_path, ".status"),
         ):
-            broken += _simple_path(f"{at}.{member}", value)
-        if scale.label_selector_path:
-            broken += _simple_path(f"{at}.labelSelectorPath", scale.label_selector_path)
+            wrong = _simple_path(f"{at}.{member}", value)
+            if not wrong and not value.startswith(f"{below}."):
+                wrong.append(rules.invalid(f"{at}.{member}", value, f"should be a json path under {below}"))
+            broken += wrong
+        if selector := scale.label_selector_path:
+            wrong = _simple_path(f"{at}.labelSelectorPath", selector)
+            if not wrong and not selector.startswith((".spec.", ".status.")):
+                words = "should be a json path under either .spec or .status"
+                wrong.append(rules.invalid(f"{at}.labelSelectorPath", selector, words))
+            broken += wrong
     for position, column in enumerate(version.additional_printer_columns):
         at = f"{path}.additionalPrinterColumns[{position}]"
         if not column.name:
@@ -240,6 +251,8 @@ def _member_rules(path: str, version: CustomResourceDefinitionVersion) -> list[F
             broken.append(rules.required(f"{at}.type", f"must be one of {','.join(COLUMN_TYPES)}"))
         elif column.type not in COLUMN_TYPES:
             broken.append(rules.invalid(f"{at}.type", column.type, f"must be one of {','.join(COLUMN_TYPES)}"))
+        if column.format and column.format not in COLUMN_FORMATS:
+            broken.append(rules.invalid(f"{at}.format", column.format, f"must be one of {','.join(COLUMN_FORMATS)}"))
         broken += _simple_path(f"{at}.JSONPath", column.json_path)
     return broken
 
@@ -275,6 +288,8 @@ def _version_rules(versions: list[CustomResourceDefinitionVersion]) -> list[Fiel
         if schema is not None:
             where = "spec.validation.openAPIV3Schema" if alike else f"{path}.schema.openAPIV3Schema"
             wrong = schema_errors(where, schema)
+            if schema.get("nullable"):
+                wrong.append(rules.forbidden(f"{where}.nullable", "nullable cannot be true at the root"))
             broken += wrong or definition_errors(where, schema)
         at_members = "spec" if alike else path
         selected = [one.json_path for one in version.selectable_fields]

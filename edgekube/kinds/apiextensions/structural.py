@@ -8,11 +8,15 @@ Source: k8s.io/apiextensions-apiserver pkg/apiserver/schema/validation.go and pk
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
-from edgekube.api import rules
+from edgekube.api import formats, rules, schema_rules
 from edgekube.api.kind import FieldError
-from edgekube.api.schema_expressions import EXPRESSIONS, field_path
+from edgekube.api.schema import fill_defaults
+from edgekube.api.schema_expressions import EXPRESSIONS, NOWHERE, field_path
+from edgekube.kinds.apiextensions.junctors import junctor_errors
 
 Schema = dict[str, Any]
 
@@ -24,6 +28,7 @@ TYPES = ("array", "boolean", "integer", "number", "object", "string")
 SCALARS = ("boolean", "integer", "number", "string")
 _PYTHON = {"string": str, "boolean": bool, "integer": int, "number": int | float, "array": list, "object": dict}
 REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")
+SELECTABLE_MOST = 8
 _NEEDS_DEFAULT = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property"
 
 
@@ -95,16 +100,84 @@ def _extension_errors(path: str, schema: Schema) -> list[FieldError]:
 
 
 def _default_errors(path: str, schema: Schema) -> list[FieldError]:
-    """A default is of the type it stands for."""
+    """A default is of the type it stands for, and keeps the rules of its schema."""
     value, kind = schema.get("default"), schema.get("type")
     if value is None or kind not in _PYTHON:
         return []
     fits = isinstance(value, _PYTHON[kind]) and not (isinstance(value, bool) and kind in ("integer", "number"))
-    if fits:
-        return []
-    found = next(name for name, python in _PYTHON.items() if isinstance(value, python)) if value is not None else "null"
-    found = "boolean" if isinstance(value, bool) else found
-    return [rules.type_invalid(f"{path}.default", found, f" in body must be of type {kind}: {rules.quoted(found)}")]
+    if not fits:
+        found = next(name for name, python in _PYTHON.items() if isinstance(value, python))
+        found = "boolean" if isinstance(value, bool) else found
+        return [rules.type_invalid(f"{path}.default", found, f" in body must be of type {kind}: {rules.quoted(found)}")]
+    at = f"{path}.default"
+    made = fill_defaults({"d": value}, {"properties": {"d": schema}})["d"]
+    return [
+        replace(one, field=at if one.field == NOWHERE else f"{at}.{one.field}".replace(".[", "["))
+        for one in schema_rules.values_errors(made, schema)
+    ]
+
+
+_UNSUPPORTED = ("id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref")
+_GO_ODDITY = re.compile(r"\(\?[=!<]|\\[1-9]|\(\?P?[=>]")  # what Python reads and Go does not
+
+
+def _standard_errors(path: str, schema: Schema) -> list[FieldError]:
+    """Members of JSON Schema that nobody may use here, and patterns that are none."""
+    broken = [
+        rules.forbidden(f"{path}.{name}", f"{name} is not supported") for name in _UNSUPPORTED if schema.get(name)
+    ]
+    if schema.get("uniqueItems"):
+        words = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
+        broken.append(rules.forbidden(f"{path}.uniqueItems", words))
+    pattern = schema.get("pattern") or ""
+    if pattern and (_GO_ODDITY.search(pattern) or formats.pattern(pattern) is None):
+        from edgekube.api.cel.errors import CelError
+        from edgekube.api.cel.regex import compiled
+
+        try:
+            compiled(pattern)
+        except CelError as problem:
+            words = f"must be a valid regular expression, but isn't: {problem}"
+            broken.append(rules.invalid(f"{path}.pattern", pattern, words))
+    return broken
+
+
+def _resource_errors(path: str, schema: Schema, where: str) -> list[FieldError]:
+    """What the schema of a resource may say of its type and metadata, and where values of any name may stand."""
+    broken: list[FieldError] = []
+    root, embeds, properties = where == "at the root", bool(schema.get(EMBEDS)), schema.get("properties") or {}
+    if schema.get("additionalProperties") is not None:
+        if root:
+            broken.append(rules.forbidden(f"{path}.additionalProperties", "must not be used at the root"))
+        if embeds:
+            words = f"must not be used if {EMBEDS} is set"
+            broken.append(rules.forbidden(f"{path}.additionalProperties", words))
+    if root or embeds:
+        for name, wanted in (("kind", "string"), ("apiVersion", "string"), ("metadata", "object")):
+            given = (properties.get(name) or {}).get("type", "") if name in properties else wanted
+            if given != wanted:
+                broken.append(rules.invalid(f"{path}.properties[{name}].type", given, f"must be {wanted}"))
+    metadata = properties.get("metadata")
+    if root and metadata and not _only_names(metadata):
+        words = "must not specify anything other than name and generateName, but metadata is implicitly specified"
+        broken.append(rules.forbidden(f"{path}.properties[metadata]", words))
+    if embeds and not schema.get(PRESERVES) and not properties:
+        words = f"must not be empty if {EMBEDS} is true without {PRESERVES}"
+        broken.append(rules.required(f"{path}.properties", words))
+    if schema.get(INT_OR_STRING):
+        for name in (PRESERVES, EMBEDS):
+            if schema.get(name):
+                broken.append(rules.invalid(f"{path}.{name}", True, f"must be false if {INT_OR_STRING} is true"))
+    return broken
+
+
+def _only_names(metadata: Schema) -> bool:
+    """Whether a schema of metadata restricts names and nothing else."""
+    said = {name for name, value in metadata.items() if value not in (None, "", [], {}, False)}
+    return said <= {"type", "properties", "default"} and set(metadata.get("properties") or ()) <= {
+        "name",
+        "generateName",
+    }
 
 
 def member(schema: Schema, path: str) -> Schema | None:
@@ -159,10 +232,15 @@ def _field_path_errors(at: str, schema: Schema, where: str) -> list[FieldError]:
 def selectable_errors(path: str, schema: Schema | None, selected: list[str]) -> list[FieldError]:
     """Of the fields that selectors may name: each a place of a plain type, each once."""
     broken: list[FieldError] = []
+    if len(set(selected)) > SELECTABLE_MOST:
+        broken.append(rules.too_many(path, len(set(selected)), SELECTABLE_MOST))
     for position, wanted in enumerate(selected):
         at = f"{path}[{position}].jsonPath"
         if wanted in selected[:position]:
             broken.append(rules.duplicate(at, wanted))
+            continue
+        if wanted == ".metadata" or wanted.startswith(".metadata."):
+            broken.append(rules.invalid(at, wanted, "must not point to fields in metadata"))
             continue
         found = member(schema or {}, wanted)
         if found is None:
@@ -176,7 +254,8 @@ def selectable_errors(path: str, schema: Schema | None, selected: list[str]) -> 
 def schema_errors(path: str, schema: Schema, where: str = "at the root") -> list[FieldError]:
     """Everything wrong with a schema and the schemas in it."""
     broken = _type_errors(path, schema, where) + _extension_errors(path, schema) + _default_errors(path, schema)
-    broken += _expression_errors(path, schema)
+    broken += _expression_errors(path, schema) + _standard_errors(path, schema)
+    broken += _resource_errors(path, schema, where) + junctor_errors(path, schema)
     properties = schema.get("properties") or {}
     for name in sorted(properties):
         broken += schema_errors(f"{path}.properties[{name}]", properties[name] or {}, "for specified object fields")
