@@ -105,11 +105,14 @@ class TrustedClock(SystemClock):
         known = self._floor + timedelta(seconds=self._steady() - self._floor_at)
         return max(known, self._wall()) if self._synchronised else known
 
-    def learn(self, told: datetime) -> None:
-        """A server we have reason to believe told its time."""
+    def learn(self, told: datetime, certain: datetime | None = None) -> None:
+        """A server we have reason to believe told its time, and which time has surely come for it.
+
+        Only the latter raises the floor: a server whose clock is years ahead for an hour must not make us refuse it for ever after.
+        """
         self._told, self._told_at = told, self._steady()
-        if told > self.certain():
-            self._floor, self._floor_at = told, self._told_at
+        if certain is not None and certain > self.certain():
+            self._floor, self._floor_at = certain, self._told_at
 
     def write(self) -> None:
         """Put the floor on disk. Raises OSError."""

@@ -212,7 +212,7 @@ class Greeting:
             self.refusal = error.message
             raise ConnectionFailed(error.message) from error
         self.refusal = ""
-        self._clock.learn(parse_time(page["now"]))
+        self._clock.learn(parse_time(page["now"]), parse_time(page["certain"]))
         if page["settings"] != self._config.cluster:
             self._config = replace(self._config, cluster=dict(page["settings"]))
             self._renewal.identity.write_config(self._config)

@@ -108,7 +108,7 @@ async def join(config: AgentConfig, token: JoinToken, identity: Identity, say: S
     async with open_remote(access, tls=tls.context, manager="edgekube-join") as client:
         try:
             page = await client.call("GET", AGENT_PAGE)
-            clock.learn(parse_time(page["now"]))
+            clock.learn(parse_time(page["now"]), parse_time(page["certain"]))
             config = replace(config, cluster=dict(page["settings"]))
             certificate = await _ask(client, config, identity.ensure_key(), say)
         except Unauthorized:
@@ -122,7 +122,9 @@ async def join(config: AgentConfig, token: JoinToken, identity: Identity, say: S
             raise EnvironmentError_(f"joining {config.server} failed: {error}") from error
     identity.put(identity.authority, authority)
     identity.put(identity.certificate(), certificate)
-    TrustedClock(identity.directory / "time").write()
+    learnt = TrustedClock(identity.directory / "time")
+    learnt.learn(clock.now(), clock.certain())
+    learnt.write()
     identity.write_config(config)
     say(f"this machine is the node {config.node_name}")
     return config

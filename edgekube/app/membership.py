@@ -54,6 +54,7 @@ def pages(config: ServerConfig, pki: Pki, clock: TrustedClock, auth: Auth, api: 
         sign=sign,
         settings=agent_settings(config),
         now=clock.now,
+        certain=clock.certain,
         forget=forget,
         shut_out=shut_out,
     )

@@ -49,6 +49,7 @@ class Pages:
     sign: Callable[[bytes, tuple[str, ...]], bytes]  # (PEM request, usages) -> PEM client certificate
     settings: Mapping[str, Any]
     now: Callable[[], datetime]
+    certain: Callable[[], datetime]  # a time that has surely come
     forget: Callable[[str], Awaitable[None]]  # delete a Node
     shut_out: Callable[[str], Awaitable[None]]  # make a node's key useless; its connections end
     pages: dict[str, Handler] = field(default_factory=dict)
@@ -89,7 +90,8 @@ class Pages:
             raise errors.Forbidden("only nodes, and machines with a bootstrap token, may ask for this", details=False)
         if (wrong := skew_problem(exchange.request.param("version"))) is not None:
             raise errors.Forbidden(wrong, details=False)
-        body = msgspec.json.encode({"version": VERSION, "settings": self.settings, "now": str(format_time(self.now()))})
+        times = {"now": str(format_time(self.now())), "certain": str(format_time(self.certain()))}
+        body = msgspec.json.encode({"version": VERSION, "settings": self.settings, **times})
         await exchange.respond(200, [("Content-Type", JSON)], body)
 
     async def _renew(self, exchange: Exchange) -> None:

@@ -73,10 +73,19 @@ def test_a_clock_years_ahead_for_a_while_leaves_nothing_behind(tmp_path: Path) -
 def test_a_servers_time_is_used_and_counts_on() -> None:
     machine = Machine(datetime(2033, 1, 1, tzinfo=UTC))
     clock = machine.boot()
-    clock.learn(TODAY)
+    clock.learn(TODAY, TODAY)
     machine.run(30)
     machine.wall -= timedelta(days=9000)
     assert clock.now() == clock.certain() == TODAY + timedelta(seconds=30)
+
+
+def test_a_server_that_is_years_ahead_does_not_make_its_certificate_expire(tmp_path: Path) -> None:
+    clock = Machine(BUILT).boot(tmp_path / "time")
+    clock.learn(TODAY + timedelta(days=3650), TODAY)
+    assert clock.now() == TODAY + timedelta(days=3650)
+    assert clock.certain() == TODAY
+    clock.learn(TODAY, TODAY - timedelta(days=1))
+    assert (clock.now(), clock.certain()) == (TODAY, TODAY)
 
 
 def test_a_damaged_floor_is_as_good_as_none(tmp_path: Path) -> None:

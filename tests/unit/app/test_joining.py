@@ -65,7 +65,7 @@ class Server:
         self.told.append(f"{request.method} {request.path} {dict(request.headers)}")
         pages = Pages(
             authenticator=self, authority=self.pki.certificate("server-ca").read_bytes,
-            keys=lambda node: self.keys.get(node, ()), settings=SETTINGS, now=self.clock.now,
+            keys=lambda node: self.keys.get(node, ()), settings=SETTINGS, now=self.clock.now, certain=self.clock.certain,
             sign=lambda pem, usages: self.pki.sign_request(pem, "client-ca", days=365, usages=usages),
             forget=_nothing, shut_out=_nothing,
         )  # fmt: skip
