@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -133,7 +132,8 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
     tunnelling = await stack.enter_async_context(trio.open_nursery())
     stack.callback(tunnelling.cancel_scope.cancel)
     greeting = Greeting(config, renewal, clock)
-    tunnelling.start_soon(_keep_tunnel, renewal, partial(keep_tunnel, gate, partial(greeting.way, end), clock, tunnel))
+    tunnelling.start_soon(keep_tunnel, gate, partial(greeting.way, end), clock, tunnel)
+    tunnelling.start_soon(_renew_tunnel, renewal, tunnel)
     tunnelling.start_soon(renewal.keep_welcome)
     tunnelling.start_soon(_notice_refusals, tunnel, renewal)
     with trio.move_on_after(FIRST_TUNNEL_S):
@@ -159,13 +159,11 @@ async def _start(config: AgentConfig, identity: Identity, stack: AsyncExitStack,
     await stack.enter_async_context(node_and_network(running))
 
 
-async def _keep_tunnel(renewal: Renewal, keep: Callable[[], Awaitable[None]]) -> None:
-    """Hold the tunnel; open it again with each new certificate, because the server judges what comes out of it by the old one."""
+async def _renew_tunnel(renewal: Renewal, tunnel: TunnelState) -> None:
+    """Open the tunnel again with each new certificate, because the server judges what comes out of it by the one it was opened with."""
     while True:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(keep)
-            await renewal.wait_renewed()
-            nursery.cancel_scope.cancel()
+        await renewal.wait_renewed()
+        tunnel.renew() if tunnel.connected else tunnel.hurry()
 
 
 async def _notice_refusals(tunnel: TunnelState, renewal: Renewal) -> None:
