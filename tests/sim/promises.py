@@ -79,6 +79,7 @@ class Promises:
         self._sets: dict[Key, Document] = {}
         self.limits: dict[tuple[str, str], Limits] = {}  # by namespace and label "app"
         self.node_milli_cpu = 0  # 0: not checked
+        self.autonomous: set[str] = set()  # nodes whose pods stay however long they are away
         self.trace: list[str] = []
 
     def holds(self, true: bool, what: str) -> None:
@@ -198,6 +199,8 @@ class Promises:
         bound = self.pods.node.setdefault(uid, node) or node
         self._holds(node == bound, f"pod {key.name} was on {bound} and is on {node}")
         self.pods.node[uid] = node
+        if node in self.autonomous:
+            self._holds(not was_evicted(pod), f"pod {key.name} was evicted from {node}, which is autonomous")
         owner = owner_of(pod)
         if owner in self._wished and is_active(pod):
             count = len(self.pods.of(owner))
@@ -277,6 +280,11 @@ def owner_of(document: Document) -> str:
     """The uid of the controller an object belongs to, "" without one."""
     owners = document["metadata"].get("ownerReferences", [])
     return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
+
+
+def was_evicted(pod: Document) -> bool:
+    """Whether a pod had to leave a node that was away."""
+    return any(one.get("reason") == "DeletionByTaintManager" for one in pod.get("status", {}).get("conditions", []))
 
 
 def app_of(document: Document) -> str:

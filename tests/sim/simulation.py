@@ -215,6 +215,7 @@ def _nodes(story: Story, world: World, directory: Path) -> Sequence[FakeNode | A
     made = [Agent(world, number, directory, steady=story.steady, names=number <= WITH_NAMES) for number in numbers]
     for agent in made[::AUTONOMOUS_EVERY]:
         agent.labels = {AUTONOMY: "true"}
+        world.promises.autonomous.add(agent.name)
     return made
 
 

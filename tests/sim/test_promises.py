@@ -61,6 +61,14 @@ async def test_a_pod_that_changes_nodes_is_seen(promises: Promises) -> None:
         await store.put(POD, pod(node="node-2"))
 
 
+async def test_a_pod_that_is_evicted_from_an_autonomous_node_is_seen(promises: Promises) -> None:
+    promises.autonomous.add("node-1")
+    evicted = pod()
+    evicted["status"]["conditions"] = [{"type": "DisruptionTarget", "reason": "DeletionByTaintManager"}]
+    with pytest.raises(Broken, match="was evicted from node-1"):
+        await Publishing(promises).put(POD, evicted)
+
+
 async def test_one_pod_too_many_is_seen(promises: Promises) -> None:
     store = Publishing(promises)
     await store.put(Key(SETS, "default", "web"), {"metadata": {"uid": "set", "name": "web"}, "spec": {"replicas": 1}})
