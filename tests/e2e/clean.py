@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from edgekube.app.agent import network_config
 from edgekube.app.config import combine
 
 
@@ -67,10 +68,10 @@ def main(data: str, dns: str = "") -> None:
     for mount in reversed(mounts):
         subprocess.run(["umount", "-l", mount], check=False, stderr=subprocess.DEVNULL)
     forget_empty_sandboxes()
-    instance = combine({"data_dir": data, "node_name": "x"}, {}).instance
-    table, bridge = (f"edgekube-{instance}", f"edge{instance}") if instance else ("edgekube", "edgekube0")
-    subprocess.run(["nft", "delete", "table", "ip", table], check=False, stderr=subprocess.DEVNULL)
-    subprocess.run(["ip", "link", "del", bridge], check=False, stderr=subprocess.DEVNULL)
+    network = network_config(combine({"data_dir": data, "node_name": "x"}, {}), "127.0.0.1")
+    subprocess.run(["nft", "delete", "table", "ip", network.table], check=False, stderr=subprocess.DEVNULL)
+    for link in (network.bridge, network.overlay):
+        subprocess.run(["ip", "link", "del", link], check=False, stderr=subprocess.DEVNULL)
     if dns:
         subprocess.run(["ip", "addr", "del", f"{dns}/32", "dev", "lo"], check=False, stderr=subprocess.DEVNULL)
 
