@@ -25,7 +25,9 @@ from edgekube.net.grpc import RpcFailed
 from edgekube.net.process import ProgramFailed, run
 from edgekube.net.tls import ClientTls
 from edgekube.network.removal import tear_down
+from edgekube.node import cgroups
 from edgekube.node.config import NodeConfig
+from edgekube.node.pods.resources import CGROUP_ROOT
 from edgekube.node.run import own_containerd
 from edgekube.node.runtime.containerd import keep_containerd
 from edgekube.node.runtime.cri import ContainerBrief, Runtime
@@ -152,7 +154,17 @@ async def remove_from_kernel(config: MachineConfig) -> None:
             await run(["umount", "-l", mount])
         except ProgramFailed as failed:
             LOG.warning("%s", failed)
+    await _remove_cgroups(node_config(config, config.node_ip or "127.0.0.1"))
     await tear_down(network_config(config, config.node_ip or "127.0.0.1"))
+
+
+async def _remove_cgroups(node: NodeConfig) -> None:
+    """Those of our pods, known by the directories they had; others may lie beside them."""
+    if not node.pods_dir.is_dir():
+        return
+    for pod in list(node.pods_dir.iterdir()):
+        for kind in ("", *(f"/{name}" for name in cgroups.CLASSES)):
+            await cgroups.remove(node.cgroup_mount, f"{CGROUP_ROOT}{kind}/pod{pod.name}")
 
 
 def processes_of(data_dir: Path) -> Iterator[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +38,11 @@ def COMMAND(data_dir: str, keep_images: bool) -> int:
     from edgekube.app.signals import first_reason
 
     identity = identity_of(Path(data_dir).expanduser().absolute())
+    if identity.directory.exists() and not identity.complete:  # a join that was interrupted: there is nothing but a key
+        with identity.locked():
+            shutil.rmtree(identity.directory)
+        click.echo("this machine had not joined yet; its key was removed")
+        return 0
     config = identity.read_config()
     import trio
 

@@ -49,6 +49,10 @@ def as_node(machine: Machine, identity: Path, method: str, path: str, body: Any 
     return int(code), json.loads(text or "{}")
 
 
+def cgroups_of(uid: str) -> list[Path]:
+    return list(Path("/sys/fs/cgroup").glob(f"**/kubepods/**/pod{uid}"))
+
+
 def pod(name: str, node: str = "", **spec: Any) -> str:
     container = {"name": "main", "image": IMAGE, "command": ["sh", "-c", f"echo here is {name}; sleep 3600"]}
     whole: dict[str, Any] = {"containers": [container], "terminationGracePeriodSeconds": 0, **spec}
@@ -210,10 +214,13 @@ def test_leaving_leaves_nothing_and_the_machine_may_join_under_another_name(site
     eventually(lambda: site.node_ready("hall-4"), within_s=90, why=second.tail())
     run_pod(site, "again", "hall-4", second)
 
+    uid = server.json("get", "pod", "again")["metadata"]["uid"]
+    assert cgroups_of(uid) != []
     told = second.run("edgekube", "leave")
     assert told == f"hall-4 has left https://{server.address}:6443\n"
     assert server.kubectl_raw("get", "node", "hall-4").returncode != 0
     assert second.processes() == []
+    assert cgroups_of(uid) == []
     assert {link["ifname"] for link in json.loads(second.do("ip", "-json", "link"))} == links == {"lo", "eth0"}
     assert second.do("nft", "list", "tables", check=False).replace("table inet site\n", "") == ""
     assert second.do("ip", "-4", "addr", "show", "dev", "lo").count("inet ") == 1
