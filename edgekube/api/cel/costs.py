@@ -109,9 +109,9 @@ class _Coster:
         if isinstance(node, MapOf):
             return len(node.entries), len(node.entries)
         path = self._path(node)
-        if path is not None and path.max_elements is not None:
-            self._sizes[node] = (0, path.max_elements)
-            return 0, path.max_elements
+        if path is not None:  # what has no elements (a number, a map's key) counts as nothing, as upstream has it
+            found = self._sizes[node] = (0, path.max_elements or 0)
+            return found
         if _is_scalar(node.type):
             return ONE
         if isinstance(node, Ident) and (local := self._local(node.name)) is not None:
@@ -328,9 +328,7 @@ class _Coster:
 
     def _element_size(self, container: Node) -> Range:
         path = _below(self._path(container), "@items")
-        if path is not None and path.max_elements is not None:
-            return 0, path.max_elements
-        return UNKNOWN
+        return UNKNOWN if path is None else (0, path.max_elements or 0)
 
     def _merge_entries(self, node: Node, one: Node, other: Node) -> None:
         left, right = self._entry(one), self._entry(other)

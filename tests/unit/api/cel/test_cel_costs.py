@@ -26,7 +26,7 @@ SELF = t.object_of(
     ("text", "most"),
     [
         ("true", 0),
-        ("self.n == 1", 3),
+        ("self.n == 1", 2),
         ("has(self.n)", 1),
         ("self.n + self.n > 2", 6),
         ("self.short == 'abc'", 3),  # the shorter text is gone through
@@ -38,6 +38,8 @@ SELF = t.object_of(
         ("'a' in self.list", 2 + 10),
         ("self.lists.all(l, l.all(n, n > 0))", 2 + 1 + 10 * (2 + 1 + 1 + 1 + 5 * (2 + 1 + 2))),
         ("self.list.map(x, x.size()).sum() > 0", 2 + 10 + 10 * (1 + 12 + 1) + 1 + 10 + 1),
+        ("self.map.all(k, k.matches('^a$'))", 2 + 4 * (2 + 1 + 1 + 1) + 1),  # keys count as empty
+        ("self.lists.all(l, l == l)", 2 + 10 * (2 + 1 + 1 + 1 + 1) + 1),
         ("self.map.all(k, self.map[k] > 0)", 2 + 4 * (2 + 1 + 5) + 1),
         ("[1, 2, 3].exists(i, i == 2)", 10 + 3 * (3 + 1 + 2) + 1),
         ("self.short + self.short == ''", 4 + 8),
