@@ -113,11 +113,11 @@ class Renewal:
             return before.is_set() or await self._come_back()
 
     async def _come_back(self) -> bool:
-        pem = certificate_request(self.identity.key().read_bytes(), self.config.node_name)
         authority = self.identity.authority.read_bytes()
         tls = ClientTls(authority, self._clock.certain)
         access = Access(server=self.config.server, ca=authority, server_name=SERVER_NAME)
         try:
+            pem = certificate_request(self.identity.key().read_bytes(), self.config.node_name)
             async with open_remote(access, tls=tls.context) as anybody:
                 certificate = await anybody.request(
                     "POST", RENEW_PAGE, None, pem, content_type="application/x-pem-file"
@@ -128,7 +128,7 @@ class Renewal:
             if self._refusals >= REFUSALS:
                 self.removed.set()
             return False
-        except (ApiError, ConnectionFailed) as error:
+        except (ApiError, ConnectionFailed, EnvironmentError_) as error:
             LOG.info("the certificate is renewed later: %s", error)
             return False
         self._take(certificate)
