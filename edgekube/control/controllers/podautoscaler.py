@@ -17,7 +17,7 @@ from urllib.parse import quote
 import msgspec
 
 from edgekube.api.kind import Kind
-from edgekube.api.meta import Quantity, format_time
+from edgekube.api.meta import Quantity, format_time, parse_time
 from edgekube.api.quantity import format_amount
 from edgekube.client.interface import Client
 from edgekube.control import pods
@@ -107,8 +107,15 @@ class _Conditions:
 
 
 def reconcile(seen: Seen) -> Plan:
-    """Read the scale, propose, limit, rescale; the conditions tell each step."""
+    """Read the scale, propose, limit, rescale; the conditions tell each step. A new autoscaler is first looked at a period on."""
     scaler, scale = seen.scaler, seen.scale
+    born = scaler.metadata.creation_timestamp
+    if (
+        born
+        and not scaler.status.conditions
+        and (early := PERIOD_S - (seen.now - parse_time(born)).total_seconds()) > 0
+    ):
+        return Plan([], look_again_s=early)
     conditions = _Conditions(seen)
     reference = about(KIND, scaler)
     if scale is None:
