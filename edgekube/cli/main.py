@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
@@ -37,8 +38,26 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "create": ("kubectl.create", "Create a resource from a file or from stdin."),
     "delete": ("kubectl.delete", "Delete resources by file names, stdin, resources and names, or by label selector."),
     "logs": ("kubectl.logs", "Print the logs for a container in a pod."),
+    "label": ("kubectl.label", "Update the labels on a resource."),
+    "annotate": ("kubectl.annotate", "Update the annotations on a resource."),
+    "scale": ("kubectl.scale", "Set a new size for a deployment, replica set, or replication controller."),
+    "patch": ("kubectl.patch", "Update fields of a resource."),
+    "replace": ("kubectl.replace", "Replace a resource by file name or stdin."),
+    "wait": ("kubectl.waiting", "Wait for a specific condition on one or many resources."),
+    "api-resources": ("kubectl.api_resources", "Print the supported API resources on the server."),
+    "api-versions": ("kubectl.api_versions", "Print the supported API versions on the server."),
+    "cluster-info": ("kubectl.cluster_info", "Display addresses of the control plane and cluster services."),
     "exec": ("kubectl.execute", "Execute a command in a container."),
 }
+
+
+def program() -> str:
+    """The name this program was called by: "kubectl" when it is a link of that name, else "edgekube"."""
+    return "kubectl" if Path(sys.argv[0]).name == "kubectl" else "edgekube"
+
+
+def _is_kubectl(name: str) -> bool:
+    return name == "version" or COMMANDS[name][0].startswith("kubectl.")
 
 
 class UnknownCommand(EdgekubeError):
@@ -49,8 +68,16 @@ class LazyGroup(click.Group):
     """A group that imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Every command, in the catalog's order."""
-        return list(COMMANDS)
+        """Every command, in the catalog's order; for `kubectl` only kubectl's."""
+        return [name for name in COMMANDS if program() != "kubectl" or _is_kubectl(name)]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The words, a verb first: `-n shop get pods` is `get -n shop pods`."""
+        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
+            from edgekube.cli.kubectl.session import globals_last
+
+            args = globals_last(args)
+        return super().parse_args(ctx, args)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command, imported now."""
@@ -65,13 +92,13 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command a person named, or kubectl's words for one that is not there."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise UnknownCommand(f'unknown command "{args[0]}" for "edgekube"')
+            raise UnknownCommand(f'unknown command "{args[0]}" for "{program()}"')
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands, without importing any of them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl([(name, COMMANDS[name][1]) for name in self.list_commands(ctx)])
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -90,7 +117,7 @@ def main(arguments: list[str] | None = None) -> None:
 def run(arguments: list[str] | None = None) -> int:
     """Run a command; its exit status. All errors become one line on standard error."""
     try:
-        outcome: Any = root.main(arguments, prog_name="edgekube", standalone_mode=False)
+        outcome: Any = root.main(arguments, prog_name=program(), standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except click.ClickException as error:
         click.echo(f"error: {error.format_message()}", err=True)

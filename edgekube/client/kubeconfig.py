@@ -40,8 +40,11 @@ def default_paths(environment: Mapping[str, str], own: Path = Path("/etc/edgekub
     return [home] if home.exists() else [own]
 
 
-def load(paths: Sequence[Path], context: str = "") -> Access:
-    """The access a context (empty: the current one) stands for. Raises UsageError in one line."""
+def load(paths: Sequence[Path], context: str = "", cluster: str = "", user: str = "") -> Access:
+    """The access a context (empty: the current one) stands for; `cluster` and `user` name others than the context's.
+
+    Raises UsageError in one line.
+    """
     merged: dict[str, Any] = {"clusters": {}, "users": {}, "contexts": {}, "current-context": ""}
     seen = False
     for path in paths:
@@ -54,7 +57,7 @@ def load(paths: Sequence[Path], context: str = "") -> Access:
     chosen = merged["contexts"].get(name)
     if chosen is None:
         raise UsageError(f'context "{name}" does not exist' if name else "the kubeconfig has no current-context")
-    return _access(merged, chosen)
+    return _access(merged, chosen | ({"cluster": cluster} if cluster else {}) | ({"user": user} if user else {}))
 
 
 def render(access: Access, name: str = "default") -> str:

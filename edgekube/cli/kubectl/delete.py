@@ -41,8 +41,7 @@ def COMMAND(words: tuple[str, ...], filename: tuple[str, ...], **options: Any) -
     edgekube delete -f web.yaml
     edgekube delete pod web --now
     """
-    connection = {key: options.pop(key) for key in ("kubeconfig", "context", "server", "token", "namespace")}
-    session = Session(**connection)
+    session = Session.of(options)
     if filename:
         targets = from_files(session, filename, recursive=options["recursive"])
     else:
@@ -73,7 +72,7 @@ def COMMAND(words: tuple[str, ...], filename: tuple[str, ...], **options: Any) -
         doomed.append((target, uid))
     if options["wait"] and not options["force"]:
         for target, uid in doomed:
-            _wait_gone(session, target, uid)
+            wait_gone(session, target, uid)
     if not targets and not status:
         click.echo("No resources found", err=True)
     return status
@@ -103,7 +102,7 @@ def _named(session: Session, targets: list[Target], options: dict[str, Any]) -> 
     return named
 
 
-def _wait_gone(session: Session, target: Target, uid: str | None) -> None:
+def wait_gone(session: Session, target: Target, uid: str | None) -> None:
     """Poll until the object is gone or another one has its name."""
     path = path_of(target.resource, target.namespace, target.name)
     while True:

@@ -69,8 +69,7 @@ class Socket:
             "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
             "Sec-WebSocket-Protocol": PROTOCOL,
         }
-        if session.token:
-            headers["Authorization"] = f"Bearer {session.token}"
+        headers |= session.identity()
         connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         if answer.status != 101:

@@ -38,8 +38,7 @@ def COMMAND(words: tuple[str, ...], **options: Any) -> int:
     edgekube get deployment/web -o yaml
     edgekube get pods -l app=web -o jsonpath='{.items[*].status.podIP}'
     """
-    connection = {key: options.pop(key) for key in ("kubeconfig", "context", "server", "token", "namespace")}
-    session = Session(**connection)
+    session = Session.of(options)
     if options["filename"]:
         targets = from_files(session, options["filename"], recursive=options["recursive"])
     else:

@@ -33,8 +33,7 @@ def COMMAND(pod: str, container_word: str | None, container: str, **options: Any
     edgekube logs web -f
     edgekube logs deployment/web -c app --tail 20
     """
-    connection = {key: options.pop(key) for key in ("kubeconfig", "context", "server", "token", "namespace")}
-    session = Session(**connection)
+    session = Session.of(options)
     query: dict[str, Any] = {}
     if container or container_word:
         query["container"] = container or container_word

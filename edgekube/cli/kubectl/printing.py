@@ -76,7 +76,7 @@ def to_yaml(document: Any) -> str:
 
     def text(dumper: Any, value: str) -> Any:
         style = "|" if "\n" in value else None
-        if not value or Plain.resolver.resolve(yaml.ScalarNode, value, (True, False)) != STRING_TAG:
+        if not value or value in "yYnN" or Plain.resolver.resolve(yaml.ScalarNode, value, (True, False)) != STRING_TAG:
             style = '"'  # what would be read as something else, kubectl quotes doubly
         return dumper.represent_scalar(STRING_TAG, value, style=style)
 
@@ -89,7 +89,8 @@ def to_yaml(document: Any) -> str:
 
 def to_json(document: Any) -> str:
     """JSON as kubectl writes it."""
-    return json.dumps(document, indent=4, ensure_ascii=False, sort_keys=False) + "\n"
+    text = json.dumps(document, indent=4, ensure_ascii=False, sort_keys=True) + "\n"
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def printer(output: str) -> Callable[[Any], str] | None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import ssl
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -29,42 +31,99 @@ TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json"
 
 
+#: The options of every command that talks to a server; what `Session` is made with.
+CONNECTION = {
+    "kubeconfig": (("--kubeconfig",), "FILE", "Path to the kubeconfig file to use."),
+    "context": (("--context",), "NAME", "The kubeconfig context to use."),
+    "cluster": (("--cluster",), "NAME", "The kubeconfig cluster to use."),
+    "user": (("--user",), "NAME", "The kubeconfig user to use."),
+    "server": (("--server", "-s"), "URL", "The address and port of the API server."),
+    "token": (("--token",), "TOKEN", "Bearer token for authentication to the API server."),
+    "namespace": (("--namespace", "-n"), "NAME", "The namespace scope for this request."),
+    "as_user": (("--as",), "NAME", "Username to impersonate for the operation."),
+    "as_group": (("--as-group",), "NAME", "Group to impersonate; may be repeated."),
+    "as_uid": (("--as-uid",), "UID", "UID to impersonate for the operation."),
+    "request_timeout": (
+        ("--request-timeout",),
+        "DURATION",
+        "Time to wait for one request, e.g. 5s, 2m; 0 is for ever.",
+    ),
+    "insecure": (("--insecure-skip-tls-verify",), "", "Do not check the server's certificate."),
+    "certificate_authority": (("--certificate-authority",), "FILE", "Certificate authority of the server."),
+    "client_certificate": (("--client-certificate",), "FILE", "Client certificate for TLS."),
+    "client_key": (("--client-key",), "FILE", "Client key for TLS."),
+    "tls_server_name": (("--tls-server-name",), "NAME", "Name the server's certificate is checked for."),
+}
+#: Accepted, and without a meaning here.
+IGNORED = (("--v", "-v"), ("--cache-dir",), ("--vmodule",), ("--warnings-as-errors",), ("--match-server-version",))
+SWITCHES = {"--insecure-skip-tls-verify", "--warnings-as-errors", "--match-server-version"}
+
+
 def connection_options(command: Any) -> Any:
-    """The options every command that talks to a server has."""
-    for option in reversed(
-        (
-            click.option("--kubeconfig", metavar="FILE", help="Path to the kubeconfig file to use."),
-            click.option("--context", metavar="NAME", help="The kubeconfig context to use."),
-            click.option("--server", "-s", metavar="URL", help="The address and port of the API server."),
-            click.option("--token", metavar="TOKEN", help="Bearer token for authentication to the API server."),
-            click.option("--namespace", "-n", metavar="NAME", help="The namespace scope for this request."),
-        )
-    ):
-        command = option(command)
+    """The options every command that talks to a server has; those the command itself has declared are left to it."""
+    taken = {word for option in getattr(command, "__click_params__", ()) for word in option.opts}
+    for name, (words, metavar, text) in reversed(CONNECTION.items()):
+        if not taken.intersection(words):
+            many = name == "as_group"
+            if metavar:
+                option = click.option(*words, name, metavar=metavar, help=text, multiple=many)
+            else:
+                option = click.option(*words, name, is_flag=True, help=text)
+            command = option(command)
+    for words in IGNORED:
+        if not taken.intersection(words):
+            flag = words[0] in SWITCHES
+            command = click.option(*words, is_flag=flag, expose_value=False, hidden=True)(command)
     return command
+
+
+def globals_last(arguments: list[str]) -> list[str]:
+    """Arguments of a group with the options that came before the verb put behind it, where the verb's parser reads them."""
+    words = {word for spelled, _, _ in CONNECTION.values() for word in spelled} | {w for s in IGNORED for w in s}
+    position = 0
+    while position < len(arguments) and arguments[position].startswith("-"):
+        word = arguments[position]
+        name, equals, _ = word.partition("=")
+        if name not in words and word[:2] not in ("-n", "-s", "-v"):
+            return arguments
+        alone = bool(equals) or name in SWITCHES or (name not in words and len(word) > 2)
+        position += 1 if alone else 2
+    if not 0 < position < len(arguments):
+        return arguments
+    return [arguments[position], *arguments[:position], *arguments[position + 1 :]]
+
+
+class VerbGroup(click.Group):
+    """A verb made of verbs (`rollout status`): connection options may stand before the second word."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """The words, the verb first."""
+        return super().parse_args(ctx, globals_last(args))
 
 
 class Session:
     """A kept-alive connection with an identity and a default namespace."""
 
-    def __init__(
-        self,
-        *,
-        kubeconfig: str | None = None,
-        context: str | None = None,
-        server: str | None = None,
-        token: str | None = None,
-        namespace: str | None = None,
-    ) -> None:
-        access = _choose(kubeconfig, context)
-        self.server = server or access.server
+    def __init__(self, **where: Any) -> None:
+        """`where` has the names of `CONNECTION`, all optional."""
+        access = _overridden(_choose(where), where)
+        namespace = where.get("namespace")
+        self.server = access.server
         self.namespace = namespace or access.namespace
         self.namespace_given = namespace is not None
-        self.token = token or access.token or (Path(access.token_file).read_text() if access.token_file else "")
+        self.token = access.token or (Path(access.token_file).read_text() if access.token_file else "")
+        self._impersonation = _impersonation(where)
+        self._timeout_s = duration_s(where.get("request_timeout") or "0") or None
+        self._access = access
         self._url = urlsplit(self.server)
         self._ssl = _ssl_context(access) if self._url.scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
         self._resources: list[dict[str, Any]] | None = None
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Session:
+        """A session from the connection options among a command's; they are taken out of `options`."""
+        return cls(**{name: options.pop(name) for name in CONNECTION if name in options})
 
     def request(
         self,
@@ -95,9 +154,7 @@ class Session:
     ) -> http.client.HTTPResponse:
         """The open answer, its body yet to be read. Raises ApiError, CommandFailed and Unreachable."""
         target = path + ("?" + urlencode(query, doseq=True) if query else "")
-        headers = {"Accept": accept, "User-Agent": "edgekube"}
-        if self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
+        headers: dict[str, str] = {"Accept": accept, "User-Agent": "edgekube", **self.identity()}
         data = None
         if body is not None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -118,12 +175,17 @@ class Session:
             raise _failure(answer.status, answer.read())
         return answer
 
+    def identity(self) -> dict[str, str]:
+        """The headers that say who asks."""
+        bearer = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+        return bearer | self._impersonation
+
     def connect(self) -> http.client.HTTPConnection:
         """A new connection to the server."""
         host = self._url.hostname or ""
         if self._ssl:
-            return http.client.HTTPSConnection(host, self._url.port or 443, context=self._ssl, timeout=None)
-        return http.client.HTTPConnection(host, self._url.port or 80)
+            return http.client.HTTPSConnection(host, self._url.port or 443, context=self._ssl, timeout=self._timeout_s)
+        return http.client.HTTPConnection(host, self._url.port or 80, timeout=self._timeout_s)
 
     def lines(self, answer: http.client.HTTPResponse) -> Iterator[Any]:
         """A watch's events, decoded, until the server ends it."""
@@ -209,8 +271,50 @@ def _resource(group: str, version: str, entry: Mapping[str, Any]) -> dict[str, A
     }
 
 
-def _choose(kubeconfig: str | None, context: str | None) -> Access:
+def duration_s(text: str) -> float:
+    """Seconds of a Go duration ("1m30s", "500ms") or of a bare number. Raises CommandFailed."""
+    units = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
+    if not re.fullmatch(r"-?(\d+(\.\d+)?|(\d+(\.\d+)?(ms|s|m|h))+)", text):
+        raise CommandFailed(f'invalid argument "{text}": time: invalid duration "{text}"')
+    total = sum(float(n) * units[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text))
+    return -total if text.startswith("-") else total
+
+
+def _impersonation(where: Mapping[str, Any]) -> dict[str, str]:
+    user, groups, uid = where.get("as_user"), where.get("as_group"), where.get("as_uid")
+    if (groups or uid) and not user:
+        raise CommandFailed("requesting groups or user-extra for test without impersonating a user")
+    headers = {"Impersonate-User": user} if user else {}
+    if groups:
+        headers["Impersonate-Group"] = ",".join(groups)
+    if uid:
+        headers["Impersonate-Uid"] = uid
+    return headers
+
+
+def _overridden(access: Access, where: Mapping[str, Any]) -> Access:
+    """The access with what the command line says instead."""
+    changes: dict[str, Any] = {}
+    for option, member in (("server", "server"), ("token", "token"), ("tls_server_name", "server_name")):
+        if where.get(option):
+            changes[member] = where[option].rstrip("/") if member == "server" else where[option]
+    if where.get("insecure"):
+        changes |= {"insecure": True, "ca": b""}
+    files = (("certificate_authority", "ca"), ("client_certificate", "certificate"), ("client_key", "key"))
+    for option, member in files:
+        if where.get(option):
+            try:
+                changes[member] = Path(where[option]).read_bytes()
+            except OSError as error:
+                raise CommandFailed(f"unable to read {option.replace('_', '-')} {where[option]}: {error}") from None
+    if "server" in changes and "://" not in changes["server"]:
+        changes["server"] = f"http://{changes['server']}"
+    return replace(access, **changes)
+
+
+def _choose(where: Mapping[str, Any]) -> Access:
     """Server, credentials and namespace: the named kubeconfig, else from inside a pod, else the usual places."""
+    kubeconfig = where.get("kubeconfig")
     if not kubeconfig and not os.environ.get("KUBECONFIG") and (inside := _in_cluster()):
         return inside
     paths = [Path(kubeconfig)] if kubeconfig else default_paths(os.environ)
@@ -219,7 +323,7 @@ def _choose(kubeconfig: str | None, context: str | None) -> Access:
     if not any(path.exists() for path in paths):
         return Access(server="http://localhost:8080")
     try:
-        return load(paths, context or "")
+        return load(paths, where.get("context") or "", where.get("cluster") or "", where.get("user") or "")
     except UsageError as error:
         raise CommandFailed(str(error)) from None
 
