@@ -19,6 +19,7 @@ import trio
 from edgekube.reconcile.pace import Pace
 
 K = TypeVar("K", bound=Hashable)
+SETTLING_S = 0.05  # a write that failed for us may have been done: its event is given time to come in
 
 
 class KeyQueue(Generic[K]):
@@ -71,9 +72,15 @@ class KeyQueue(Generic[K]):
             self.add_after(key, again_in_s)
 
     def retry(self, key: K) -> float:
-        """The key could not be worked: look again after a pause that grows with each failure. Returns the pause."""
+        """The key could not be worked: look again after a pause that grows with each failure. Returns the pause.
+
+        A key that was added meanwhile waits only for what the failed attempt may have done after all to be seen.
+        """
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         pause = self._pace.pause(failures)
+        if key in self._again:
+            self._again.discard(key)
+            pause = min(pause, SETTLING_S)
         self._give_back(key)
         self.add_after(key, pause)
         return pause

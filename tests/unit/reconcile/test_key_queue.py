@@ -49,6 +49,18 @@ async def test_failures_wait_longer_each_time_and_success_forgives(autojump_cloc
     assert queue.failures("a") == 0
 
 
+async def test_a_failed_key_that_changed_meanwhile_comes_again_soon_but_not_at_once(autojump_clock: Any) -> None:
+    queue: KeyQueue[str] = KeyQueue(Pace(first_s=60, longest_s=60))
+    queue.add("a")
+    await queue.take()
+    queue.add("a")
+    queue.retry("a")
+    assert len(queue) == 0
+    begun = trio.current_time()
+    assert await queue.take() == "a"
+    assert 0 < trio.current_time() - begun <= 1
+
+
 async def test_the_earliest_of_several_times_holds(autojump_clock: Any) -> None:
     queue: KeyQueue[str] = KeyQueue()
     queue.add_after("a", 30)
