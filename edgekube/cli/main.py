@@ -47,6 +47,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "api-resources": ("kubectl.api_resources", "Print the supported API resources on the server."),
     "api-versions": ("kubectl.api_versions", "Print the supported API versions on the server."),
     "cluster-info": ("kubectl.cluster_info", "Display addresses of the control plane and cluster services."),
+    "rollout": ("kubectl.rollout", "Manage the rollout of one or many resources."),
+    "cordon": ("kubectl.cordon", "Mark node as unschedulable."),
+    "uncordon": ("kubectl.uncordon", "Mark node as schedulable."),
+    "taint": ("kubectl.taint", "Update the taints on one or more nodes."),
+    "run": ("kubectl.run", "Create and run a particular image in a pod."),
+    "expose": ("kubectl.expose", "Expose a workload, pod or service as a new service."),
+    "autoscale": ("kubectl.autoscale", "Auto-scale a deployment, replica set or stateful set."),
     "exec": ("kubectl.execute", "Execute a command in a container."),
 }
 

@@ -1,4 +1,4 @@
-"""`create`: objects from files; namespaces and config maps by name."""
+"""`create`: objects from files, and the group its generators (`create deployment NAME ...`) hang on."""
 
 from __future__ import annotations
 
@@ -7,62 +7,72 @@ from typing import Any
 import click
 
 from edgekube.cli.kubectl import printing
-from edgekube.cli.kubectl.session import Session, connection_options, full_name, path_of
-from edgekube.cli.kubectl.targets import from_files
-from edgekube.errors import ApiError, UsageError
+from edgekube.cli.kubectl.changing import Change, changing_options, each
+from edgekube.cli.kubectl.session import CommandFailed, Session, VerbGroup, connection_options, full_name, path_of
+from edgekube.cli.kubectl.targets import Target, from_files
+from edgekube.errors import ApiError
+
+ALIASES = {
+    "cj": "cronjob", "cm": "configmap", "deploy": "deployment", "ing": "ingress", "ns": "namespace", "pc": "priorityclass",
+    "pdb": "poddisruptionbudget", "resourcequota": "quota", "sa": "serviceaccount", "svc": "service",
+}  # fmt: skip
 
 
-@click.command("create")
-@click.argument("words", nargs=-1, metavar="[namespace NAME]")
+class Generators(VerbGroup):
+    """The generators, imported when one is named."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the generators."""
+        from edgekube.cli.kubectl.creators import GENERATORS
+
+        return sorted(GENERATORS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The generator of a name or of its short name."""
+        from edgekube.cli.kubectl.creators import GENERATORS
+
+        return GENERATORS.get(ALIASES.get(cmd_name, cmd_name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The generator, or kubectl's words for one that is not there."""
+        if self.get_command(ctx, args[0]) is None:
+            raise CommandFailed(f"Unexpected args: [{' '.join(args)}]\nSee 'kubectl create -h' for help and examples")
+        return super().resolve_command(ctx, args)
+
+
+@click.group("create", cls=Generators, invoke_without_command=True)
 @click.option("--filename", "-f", multiple=True, metavar="FILE", help="Files to use to create the resources.")
 @click.option("--recursive", "-R", is_flag=True, help="Process the directory used in -f recursively.")
-@click.option(
-    "--dry-run", type=click.Choice(["none", "server", "client"]), default="none", help="Only say what would be done."
-)
-@click.option("--output", "-o", default="", metavar="FORMAT", help="yaml, json, name.")
+@changing_options
 @connection_options
-def COMMAND(
-    words: tuple[str, ...], filename: tuple[str, ...], recursive: bool, dry_run: str, output: str, **where: Any
-) -> int:
+def COMMAND(filename: tuple[str, ...], recursive: bool, **options: Any) -> int:
     """Create a resource from a file or from stdin.
 
     \b
     edgekube create -f web.yaml
     edgekube create namespace shop
+    edgekube create deployment web --image=nginx --replicas=2
     """
-    session = Session(**where)
-    if words:
-        if len(words) != 2 or words[0] not in ("namespace", "ns"):
-            raise UsageError(f"unknown command {' '.join(words)!r}: use -f FILE, or namespace NAME")
-        session.request(
-            "POST",
-            "/api/v1/namespaces",
-            query=_query(dry_run),
-            body={"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": words[1]}},
-        )
-        click.echo(f"namespace/{words[1]} created{suffix(dry_run)}")
+    if click.get_current_context().invoked_subcommand:
         return 0
-    status = 0
-    for target in from_files(session, filename, recursive=recursive):
-        try:
-            if dry_run == "client":
-                made = target.document or {}
-            else:
-                path = path_of(target.resource, target.namespace)
-                made = session.request("POST", path, query=_query(dry_run), body=target.document)
-        except ApiError as error:
-            click.echo(
-                f'Error from server ({error.reason}): error when creating "{filename[0]}": {error.message}', err=True
-            )
-            status = 1
-            continue
-        report(target.resource, made, "created" + suffix(dry_run), output)
-    return status
+    if not filename:
+        raise CommandFailed("must specify one of -f and -k")
+    session, change = Session.of(options), Change.of(options, "kubectl-create")
+    query = {**change.query, "fieldValidation": "Strict"}
 
+    def act(target: Target) -> None:
+        made = target.document or {}
+        if not change.local:
+            try:
+                made = session.request("POST", path_of(target.resource, target.namespace), query=query, body=made)
+            except ApiError as error:
+                error.message = f'error when creating "{filename[0]}": {error.message}'
+                raise
+        change.show(target.resource, made, "created")
 
-def _query(dry_run: str) -> dict[str, Any]:
-    query = {"fieldManager": "kubectl-create", "fieldValidation": "Strict"}
-    return query | ({"dryRun": "All"} if dry_run == "server" else {})
+    return each(from_files(session, filename, recursive=recursive), act)
 
 
 def suffix(dry_run: str) -> str:

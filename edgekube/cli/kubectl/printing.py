@@ -74,6 +74,9 @@ def to_yaml(document: Any) -> str:
     class Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
         resolver: Any = yaml.resolver.Resolver()
 
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
     def text(dumper: Any, value: str) -> Any:
         style = "|" if "\n" in value else None
         if not value or value in "yYnN" or Plain.resolver.resolve(yaml.ScalarNode, value, (True, False)) != STRING_TAG:

@@ -74,12 +74,12 @@ def goal_of(goal: str) -> Test:
         name, _, value = goal[len("condition=") :].partition("=")
         return lambda item: _condition(item, name, value or "true")
     if lower.startswith("jsonpath="):
-        path, value = _path_and_value(goal[len("jsonpath=") :])
+        path, wanted = _path_and_value(goal[len("jsonpath=") :])
         template = printing.JsonPath(path)
 
         def at_path(item: dict[str, Any]) -> bool:
             found = template.find(item)
-            return bool(found) if value is None else [_text(one) for one in found] == [value]
+            return bool(found) if wanted is None else [_text(one) for one in found] == [wanted]
 
         return at_path
     raise CommandFailed(f'unrecognized condition: "{goal}"')
