@@ -25,6 +25,7 @@ from edgekube.app.config import ServerConfig, own_address
 from edgekube.app.notify import notify, watchdog
 from edgekube.app.signals import first_reason, wait_for_stop
 from edgekube.app.tunnelling import let_agents_in
+from edgekube.app.volumeremoval import removing
 from edgekube.client import kubeconfig
 from edgekube.client.local import LocalClient
 from edgekube.clock import TrustedClock
@@ -327,6 +328,7 @@ async def _controllers(running: Running) -> AsyncIterator[None]:
         own_node="" if config.disable_agent else config.node_name,
         sign=membership.signing(pki),
         connected=lambda node: node in gates,
+        remove_volume=removing(gates),
         manifests_dir=config.data_dir / "manifests",
         scheduler_profiles=profiles.read_file(config.data_dir / "scheduler.yaml"),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,3 +35,5 @@ class Config:
     sign: Callable[[bytes, str, float, Sequence[str]], bytes] | None = None
     connected: Callable[[str], bool] | None = None  # whether a node of this name has its tunnel open right now
     manifests_dir: Path | None = None  # whose files are applied and pruned; None: nowhere
+    # (node, name of a volume's directory) -> why the node has not taken it away, "" when it has; None: nobody to ask
+    remove_volume: Callable[[str, str], Awaitable[str]] | None = None

@@ -61,6 +61,11 @@ class NodeConfig:
         return self.root / "pods"
 
     @property
+    def volumes_dir(self) -> Path:
+        """Directories that claims of class local-path are given."""
+        return self.data_dir.absolute() / "volumes"
+
+    @property
     def images_dir(self) -> Path:
         """Image archives imported at start."""
         return self.data_dir / "images"

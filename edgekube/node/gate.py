@@ -17,6 +17,7 @@ from edgekube.errors import BadRequest, InternalError, NotFound
 from edgekube.kinds.core.podstatus import ContainerStatus
 from edgekube.net.grpc import RpcFailed
 from edgekube.net.nodegate import Channels, LogOptions, RunOptions
+from edgekube.node import localvolumes
 from edgekube.node.logs import read_log
 from edgekube.node.netns import connect, namespace_path
 from edgekube.node.pods.manager import Manager
@@ -151,12 +152,16 @@ class Gate:
     # ---- pages
 
     async def fetch(self, path: str) -> tuple[int, str, bytes]:
-        """/healthz, /pods, /stats/summary, /metrics/resource, and /edgekube/usage for our own server."""
+        """/healthz, /pods, /stats/summary, /metrics/resource; for our own server alone, /edgekube/usage and /edgekube/volumes/."""
         page = path.partition("?")[0].rstrip("/")
         if page == "/healthz":
             return 200, "text/plain; charset=utf-8", b"ok"
         if page in ("/stats/summary", "/metrics/resource", "/edgekube/usage"):
             return await self._figures(page)
+        if page.startswith(localvolumes.PAGE):
+            root, name = self._tools.config.volumes_dir, page.removeprefix(localvolumes.PAGE)
+            why = await trio.to_thread.run_sync(localvolumes.removed, root, name)
+            return (500 if why else 200), "text/plain; charset=utf-8", (why or "gone").encode()
         if page == "/pods":
             from edgekube.kinds.core import pod as pod_kind
 

@@ -35,6 +35,7 @@ from edgekube.kinds.core.node import (
     NodeSwapStatus,
     NodeSystemInfo,
 )
+from edgekube.node import localvolumes
 from edgekube.node.config import NodeConfig
 from edgekube.node.machine import Machine
 from edgekube.node.runtime.cri import Image, Version
@@ -285,7 +286,10 @@ class Registration:
             metadata=ObjectMeta(
                 name=config.node_name,
                 labels=wanted,
-                annotations={"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
+                annotations={
+                    "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+                    localvolumes.ANNOTATION: str(config.volumes_dir),
+                },
             ),
             spec=NodeSpec(taints=list(config.taints)),
         )
@@ -297,11 +301,15 @@ class Registration:
                 await self.report(force=True)
         except AlreadyExists:
             self.node = await self._client.get(node_kind.KIND, config.node_name)
-            missing = {k: v for k, v in wanted.items() if self.node.metadata.labels.get(k) != v}
+            offered = {localvolumes.ANNOTATION: str(config.volumes_dir)}
+            metadata = self.node.metadata
+            changes = {
+                "labels": {k: v for k, v in wanted.items() if metadata.labels.get(k) != v},
+                "annotations": {k: v for k, v in offered.items() if metadata.annotations.get(k) != v},
+            }
+            missing = {member: values for member, values in changes.items() if values}
             if missing:
-                self.node = await self._client.patch(
-                    node_kind.KIND, config.node_name, "", {"metadata": {"labels": missing}}
-                )
+                self.node = await self._client.patch(node_kind.KIND, config.node_name, "", {"metadata": missing})
             await self.report(force=True)
         self._is_registered = True
         return self.node

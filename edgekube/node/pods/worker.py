@@ -282,6 +282,7 @@ class Worker:
             tokens=self.tools.tokens,
             allocatable=self.tools.allocatable,
             node_name=self.tools.config.node_name,
+            local_volumes=self.tools.config.volumes_dir,
         )
 
     async def _mount(self) -> float | None:

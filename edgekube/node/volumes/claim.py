@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgekube.kinds.core import persistentvolume, persistentvolumeclaim
 from edgekube.kinds.core.volume import Volume
+from edgekube.node import localvolumes
 from edgekube.node.volumes.host_path import ready
 from edgekube.node.volumes.volume import Mounted, Place, VolumeTrouble, VolumeType
 
@@ -32,6 +33,9 @@ async def mount(place: Place) -> Mounted:
     try:
         if volume.spec.host_path is not None:
             path = ready(volume.spec.host_path)
+        elif volume.spec.local is not None and is_ours(volume):
+            made = localvolumes.made(place.local_volumes, _name(place, volume.spec.local.path), place.group)
+            return Mounted(made, read_only=read_only)
         elif volume.spec.local is not None:
             path = Path(volume.spec.local.path)
             if not path.exists():
@@ -44,6 +48,18 @@ async def mount(place: Place) -> Mounted:
     except OSError as error:
         raise VolumeTrouble(str(error)) from None
     return Mounted(path, read_only=read_only)
+
+
+def is_ours(volume: persistentvolume.PersistentVolume) -> bool:
+    """Whether our own provisioner made it: then its directory is this node's to make."""
+    return volume.metadata.annotations.get(localvolumes.PROVISIONED_BY) == localvolumes.PROVISIONER
+
+
+def _name(place: Place, path: str) -> str:
+    try:
+        return localvolumes.name_in(place.local_volumes, path)
+    except ValueError as error:
+        raise VolumeTrouble(str(error)) from None
 
 
 def _source(volume: Volume) -> object:

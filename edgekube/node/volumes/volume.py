@@ -46,6 +46,7 @@ class Place:
     tokens: Tokens
     allocatable: Mapping[str, str]
     node_name: str
+    local_volumes: Path = Path("/nonexistent")  # what our own provisioner's volumes are directories of
 
     @property
     def group(self) -> int | None:

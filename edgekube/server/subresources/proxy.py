@@ -29,6 +29,7 @@ from edgekube.server.paths import Asked
 DIAL_S = 30.0
 SERVICE_LABEL = "kubernetes.io/service-name"
 KUBELET_PORTS = ("", "10250")
+SERVERS_OWN = "/edgekube/volumes"  # takes data away: no page to read
 DEFAULT_PORTS = {"": 80, "http": 80, "https": 443}
 
 
@@ -105,6 +106,8 @@ class Proxy:
         if not tail:
             await _redirect(exchange)
             return
+        if tail.startswith(SERVERS_OWN):
+            raise errors.Forbidden(f"{SERVERS_OWN} of a node is the server's own to ask for", details=False)
         status, media, body = await self._gates(name).fetch(tail)
         await exchange.respond(status, [("Content-Type", media)] if media else [], body)
 

@@ -21,6 +21,8 @@ NO_VOLUME = Refusal(("node(s) didn't find available persistent volumes to bind",
 NO_SUCH = Refusal(("node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)",), helpless=True)
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
+LOCAL_PATH = "edgekube.io/local-path"  # our own provisioner
+LOCAL_PATH_ROOT = "edgekube.io/local-path"  # annotation of a Node: the directory it makes such volumes in
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,8 @@ def volume_for(
 def _can_be_made(claim: PersistentVolumeClaim, info: NodeInfo, snapshot: Snapshot) -> bool:
     storage_class = snapshot.classes.get(claim.spec.storage_class_name or "")
     if storage_class is None or storage_class.provisioner in ("", NO_PROVISIONER):
+        return False
+    if storage_class.provisioner == LOCAL_PATH and not info.node.metadata.annotations.get(LOCAL_PATH_ROOT):
         return False
     selected = claim.metadata.annotations.get(SELECTED_NODE)
     return selected is None or selected == info.name

@@ -457,3 +457,4 @@ async def test_a_nodes_pages_are_fetched_from_its_gate() -> None:
         assert (await ask(port, "/api/v1/nodes/n1/proxy/stats/summary?only=x"))[2] == b"page /stats/summary?only=x"
         assert (await ask(port, "/api/v1/nodes/n2/proxy/stats"))[0] == 404
         assert (await ask(port, "/api/v1/nodes/n1/proxy/x", "POST"))[0] == errors.MethodNotAllowed.code
+        assert (await ask(port, "/api/v1/nodes/n1/proxy/edgekube/volumes/v"))[0] == errors.Forbidden.code
