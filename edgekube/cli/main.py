@@ -54,6 +54,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("kubectl.run", "Create and run a particular image in a pod."),
     "expose": ("kubectl.expose", "Expose a workload, pod or service as a new service."),
     "autoscale": ("kubectl.autoscale", "Auto-scale a deployment, replica set or stateful set."),
+    "set": ("kubectl.set", "Set specific features on objects."),
+    "auth": ("kubectl.auth", "Inspect authorization."),
+    "certificate": ("kubectl.certificate", "Modify certificate resources."),
+    "drain": ("kubectl.drain", "Drain node in preparation for maintenance."),
+    "config": ("kubectl.config", "Modify kubeconfig files."),
     "exec": ("kubectl.execute", "Execute a command in a container."),
 }
 

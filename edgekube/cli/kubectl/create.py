@@ -38,7 +38,7 @@ class Generators(VerbGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The generator, or kubectl's words for one that is not there."""
         if self.get_command(ctx, args[0]) is None:
-            raise CommandFailed(f"Unexpected args: [{' '.join(args)}]\nSee 'kubectl create -h' for help and examples")
+            raise CommandFailed(f"Unexpected args: [{args[0]}]\nSee 'kubectl create -h' for help and examples")
         return super().resolve_command(ctx, args)
 
 

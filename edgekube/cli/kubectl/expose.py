@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from edgekube.cli.kubectl import generators
-from edgekube.cli.kubectl.changing import Change, changing_options, choosing_options, chosen, each, named
+from edgekube.cli.kubectl.changing import Change, changing_options, choosing_options, chosen, each
 from edgekube.cli.kubectl.session import CommandFailed, Session, connection_options
 from edgekube.cli.kubectl.targets import Target
 
@@ -42,7 +42,7 @@ def COMMAND(words: tuple[str, ...], **options: Any) -> int:
         from edgekube.cli.kubectl.creators import send
 
         if target.resource["kind"] not in EXPOSABLE:
-            raise CommandFailed(f"cannot expose a {named(target.resource)}")
+            raise CommandFailed(f"cannot expose a {target.resource['kind']}")
         send(
             session, change, service_for(target.document or {}, target.resource["kind"], given, options), "", "exposed"
         )

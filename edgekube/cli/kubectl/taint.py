@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
 
-from edgekube.cli.kubectl.changing import STRATEGIC, Change, changing_options, each, where
+from edgekube.cli.kubectl.changing import MERGE, Change, changing_options, each, where
 from edgekube.cli.kubectl.cordon import nodes
 from edgekube.cli.kubectl.session import CommandFailed, Session, connection_options
 from edgekube.cli.kubectl.targets import Target
@@ -44,9 +45,9 @@ def COMMAND(words: tuple[str, ...], overwrite: bool, selector: str, everything: 
         taints, verb = changed(target.name, spec.get("taints") or [], added, removed, overwrite)
         made = {**(target.document or {}), "spec": {**spec, "taints": taints}}
         if not change.local:
-            body = {"spec": {"taints": [*taints, {"$patch": "replace"}]}}
-            made = session.request("PATCH", where(target), query=change.query, body=body, content_type=STRATEGIC)
-        change.show(target.resource, made, verb)
+            body = {"spec": {"taints": taints}}
+            made = session.request("PATCH", where(target), query=change.query, body=body, content_type=MERGE)
+        replace(change, dry_run="none").show(target.resource, made, verb)  # kubectl does not say it was a dry run
 
     status = each((target for target in targets if target.document is not None), act)
     return 1 if any(target.document is None for target in targets) else status
