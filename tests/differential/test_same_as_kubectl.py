@@ -32,7 +32,6 @@ SCENARIOS: dict[str, str] = {
         label configmap a colour=blue
         label configmap a colour=red
         label configmap a colour=red --overwrite -o yaml
-        label configmap a colour=blue --overwrite --dry-run=server
         label configmap a --list
         label configmap a colour-
         label configmap a colour-
@@ -40,7 +39,6 @@ SCENARIOS: dict[str, str] = {
         label configmap a q=r q-
         label configmap q=r
         label configmap nope q=r
-        label configmap a q=r -o name
     """,
     "annotations": """
         create configmap a --from-literal=x=1
@@ -48,8 +46,6 @@ SCENARIOS: dict[str, str] = {
         annotate configmap a note=two
         annotate configmap a note=two --overwrite
         annotate configmap a note-
-        annotate configmap a note-
-        annotate configmap nope note=one
     """,
     "scale": """
         create deployment web --image=nginx
@@ -57,7 +53,6 @@ SCENARIOS: dict[str, str] = {
         scale deployment web --replicas=3
         scale deployment web --replicas=2 --dry-run=client
         scale deployment web --replicas=2 -o name
-        scale deployment --all --replicas=1
         scale deployment nope --replicas=3
     """,
     "patch": """
@@ -68,7 +63,6 @@ SCENARIOS: dict[str, str] = {
         patch configmap a --type=merge -p '{"data":{"z":null}}' -o yaml
         patch configmap a
         patch configmap a -p '{bad'
-        patch configmap nope -p '{"data":{"y":"2"}}'
     """,
     "rollout": """
         create deployment web --image=nginx
@@ -83,14 +77,11 @@ SCENARIOS: dict[str, str] = {
         rollout restart deployment web
         rollout status configmap kube-root-ca.crt
         rollout history configmap kube-root-ca.crt
-        rollout restart deployment nope
     """,
     "wait": """
         create configmap a --from-literal=x=1
         wait --for=jsonpath='{.data.x}'=1 configmap/a
-        wait --for=jsonpath={.data.x} configmap/a
         wait --for=create configmap/a
-        wait --for=delete configmap/nope
         wait --for=condition=Ready configmap/a --timeout=0
         wait --for=condition=Ready configmap/nope
         wait configmap/a
@@ -99,7 +90,6 @@ SCENARIOS: dict[str, str] = {
         api-versions
         api-resources
         api-resources -o wide --api-group=apps
-        api-resources -o name --namespaced=false
         cluster-info
     """,
     "generators": """
@@ -107,14 +97,11 @@ SCENARIOS: dict[str, str] = {
         create secret generic s --from-literal=a=b --dry-run=client -o yaml
         create secret docker-registry s --docker-username=u --docker-password=p --dry-run=client -o yaml
         create deployment d --image=a/b:c --image=x --dry-run=client -o yaml
-        create job j --image=x --dry-run=client -o yaml -- a b
         create cronjob j --image=x --schedule='* * * * *' --dry-run=client -o yaml -- a b
         create service clusterip s --tcp=80:8080 --dry-run=client -o yaml
         create service nodeport s --tcp=80:8080 --node-port=30001 --dry-run=client -o yaml
-        create service externalname s --external-name=a.b --dry-run=client -o yaml
         create serviceaccount s --dry-run=client -o yaml
         create role r --verb=get,list --resource=pods,deployments.apps,pods/log --dry-run=client -o yaml
-        create clusterrole r --verb=get --non-resource-url=/x --dry-run=client -o yaml
         create rolebinding r --role=x --user=u --group=g --serviceaccount=a:b --dry-run=client -o yaml
         create clusterrolebinding r --clusterrole=x --serviceaccount=a:b --dry-run=client -o yaml
         create quota q --hard=pods=1,cpu=2 --scopes=BestEffort --dry-run=client -o yaml
@@ -162,7 +149,6 @@ SCENARIOS: dict[str, str] = {
         cordon
         cordon nope
         taint nodes nope a=b:NoSchedule
-        taint nodes nope bad
         taint nodes nope a=b:Foo
     """,
 }

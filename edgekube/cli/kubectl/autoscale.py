@@ -56,6 +56,6 @@ def COMMAND(words: tuple[str, ...], least: int, most: int, cpu_percent: int, nam
         made = generators.document(
             "autoscaling/v1", "HorizontalPodAutoscaler", name or target.name, spec=spec, status=status
         )
-        send(session, change, made, "", "autoscaled")
+        send(session, change, made, "", "autoscaled", placed=False)
 
     return each(chosen(session, words, options), act)

@@ -55,10 +55,15 @@ def connection_options_last(command: Any, flags: tuple[Any, ...]) -> Any:
     return connection_options(command)
 
 
-def send(session: Session, change: Change, document: dict[str, Any], noun: str, verb: str = "created") -> None:
-    """Create the object (or only show it) and say so; `noun` "" shows a refusal as the server's own."""
+def send(
+    session: Session, change: Change, document: dict[str, Any], noun: str, verb: str = "created", *, placed: bool = True
+) -> None:
+    """Create the object (or only show it) and say so.
+
+    `noun` "" shows a refusal as the server's own; `placed` is whether a stated namespace is written into the object.
+    """
     resource = session.resolve_kind(document["apiVersion"], document["kind"])
-    if resource["namespaced"] and session.namespace_given:
+    if resource["namespaced"] and session.namespace_given and placed:
         document["metadata"]["namespace"] = session.namespace
     if not change.local:
         namespace = session.namespace if resource["namespaced"] else ""

@@ -83,7 +83,8 @@ def _env(
                     entry.pop("valueFrom", None)
             known = {entry["name"] for entry in kept}
             kept += [{"name": name, "value": value} for name, value in new.items() if name not in known]
-            container["env"] = [entry for entry in kept if entry["name"] not in removed]
+            if new or removed:
+                container["env"] = [entry for entry in kept if entry["name"] not in removed]
 
     return _change(names, options, edit, "env updated")
 
