@@ -72,6 +72,12 @@ def _is_kubectl(name: str) -> bool:
     return name == "version" or COMMANDS[name][0].startswith("kubectl.")
 
 
+def _is_kubectl_path(path: str) -> bool:
+    """Whether "edgekube get" names a verb of kubectl's."""
+    name = (path.split() + [""])[1]
+    return name in COMMANDS and _is_kubectl(name)
+
+
 class UnknownCommand(EdgekubeError):
     """A first word that names nothing; exit status 1, as kubectl's."""
 
@@ -131,6 +137,14 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         outcome: Any = root.main(arguments, prog_name=program(), standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
+    except click.NoSuchOption as error:
+        path = error.ctx.command_path if error.ctx else program()
+        if not _is_kubectl_path(path):
+            click.echo(f"error: {error.format_message()}", err=True)
+            return 2
+        kind = "flag" if error.option_name.startswith("--") else "shorthand flag"
+        click.echo(f"error: unknown {kind}: {error.option_name}\nSee '{path} --help' for usage.", err=True)
+        return 1
     except click.ClickException as error:
         click.echo(f"error: {error.format_message()}", err=True)
         return 2 if isinstance(error, click.UsageError) else error.exit_code

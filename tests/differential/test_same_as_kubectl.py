@@ -6,6 +6,7 @@ uids, revisions, the two namespaces' names) is made equal before comparing.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -65,6 +66,7 @@ SCENARIOS: dict[str, str] = {
         patch configmap a -p '{bad'
     """,
     "rollout": """
+        create configmap a --from-literal=x=1
         create deployment web --image=nginx
         wait --for=condition=Progressing deployment/web
         rollout history deployment web
@@ -75,8 +77,8 @@ SCENARIOS: dict[str, str] = {
         rollout resume deployment web
         rollout resume deployment web
         rollout restart deployment web
-        rollout status configmap kube-root-ca.crt
-        rollout history configmap kube-root-ca.crt
+        rollout status configmap a
+        rollout history configmap a
     """,
     "wait": """
         create configmap a --from-literal=x=1
@@ -177,20 +179,23 @@ class Program:
         return re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME", text)
 
 
+def _namespace(whose: str, scenario: str) -> str:
+    return f"{whose}-{scenario.replace(' ', '-')}"
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with api_server(tmp_path_factory.mktemp("server")) as running:
+        names = [_namespace(whose, name) for whose in ("theirs", "ours") for name in SCENARIOS]
+        items = [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}} for name in names]
+        running.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
         yield running
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_same_words_get_the_same_answers(server: Server, name: str) -> None:
-    own = name.replace(" ", "-")
-    theirs = Program(("kubectl",), f"theirs-{own}")
-    ours = Program((sys.executable, "-m", "edgekube"), f"ours-{own}")
-    for program in (theirs, ours):
-        server.kubectl("create", "namespace", program.namespace)
-        server.kubectl("wait", "--for=create", "configmap/kube-root-ca.crt", "-n", program.namespace)
+    theirs = Program(("kubectl",), _namespace("theirs", name))
+    ours = Program((sys.executable, "-m", "edgekube"), _namespace("ours", name))
     different = []
     with ThreadPoolExecutor(2) as both:
         for line in filter(None, map(str.strip, SCENARIOS[name].splitlines())):

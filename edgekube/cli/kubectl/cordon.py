@@ -1,4 +1,4 @@
-"""`cordon`, `uncordon` and the part they share with `drain`: whether a node takes new pods."""
+"""`cordon`, and what it shares with `uncordon` and `drain`: whether a node takes new pods."""
 
 from __future__ import annotations
 
@@ -26,20 +26,6 @@ def COMMAND(names: tuple[str, ...], selector: str, dry_run: str, **options: Any)
     edgekube cordon gw1
     """
     return set_schedulable(names, selector, dry_run, options, cordoned=True)
-
-
-@click.command("uncordon")
-@click.argument("names", nargs=-1, metavar="NODE")
-@click.option("--selector", "-l", default="", metavar="QUERY", help="Label selector to filter on.")
-@click.option("--dry-run", type=DRY_RUN, is_flag=False, flag_value="client", default="none", help="Only say it.")
-@connection_options
-def UNCORDON(names: tuple[str, ...], selector: str, dry_run: str, **options: Any) -> int:
-    """Mark node as schedulable.
-
-    \b
-    edgekube uncordon gw1
-    """
-    return set_schedulable(names, selector, dry_run, options, cordoned=False)
 
 
 def set_schedulable(
