@@ -178,6 +178,26 @@ async def test_a_node_reads_what_its_pods_need(store: MemoryStore, authorization
     assert authorization.refuse(asking(NODE, resource="secrets", name="s1")) is not None
 
 
+@pytest.mark.parametrize("verb", ["get", "list", "watch"])
+async def test_a_node_reads_and_follows_its_pods_claims_and_their_volumes_by_name(
+    store: MemoryStore, authorization: Authorization, verb: str
+) -> None:
+    def refused(resource: str, name: str, as_verb: str = verb) -> str | None:
+        namespace = "ns" if resource == "persistentvolumeclaims" else ""
+        return authorization.refuse(asking(NODE, as_verb, resource, name=name, namespace=namespace))
+
+    await put(store, "/persistentvolumeclaims", "ns", "c1", spec={"volumeName": "v1"})
+    assert refused("persistentvolumes", "v1") == "no relationship found between node 'n1' and this object"
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "c1"}}
+    await put(store, "/pods", "ns", "p", spec={"nodeName": "n1", "containers": [], "volumes": [volume]})
+    assert refused("persistentvolumeclaims", "c1") is None
+    assert refused("persistentvolumes", "v1") is None
+    for resource, other in (("persistentvolumeclaims", "c2"), ("persistentvolumes", "v2")):
+        assert refused(resource, other) is not None
+        assert refused(resource, "") is not None, "never a whole kind"
+        assert refused(resource, other, "delete") == "can only get individual resources of this type"
+
+
 async def test_a_node_sees_its_own_pods_lease_and_object(authorization: Authorization) -> None:
     own = "spec.nodeName=n1"
     assert authorization.refuse(asking(NODE, verb="watch", field_selector=own)) is None
