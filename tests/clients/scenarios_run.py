@@ -19,7 +19,7 @@ import pytest
 from tests.clients import installed
 
 HERE = Path(__file__).parent / "scenarios"
-SCENARIO_S, ALL_S = 90, 280
+SCENARIO_S, ALL_S = 180, 900
 
 
 @dataclass(frozen=True)
