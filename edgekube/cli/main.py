@@ -74,7 +74,7 @@ def _is_kubectl(name: str) -> bool:
 
 def _is_kubectl_path(path: str) -> bool:
     """Whether "edgekube get" names a verb of kubectl's."""
-    name = (path.split() + [""])[1]
+    name = [*path.split(), ""][1]
     return name in COMMANDS and _is_kubectl(name)
 
 
