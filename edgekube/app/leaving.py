@@ -37,7 +37,7 @@ SERVER_S = 15.0
 AGENT_S = 30.0
 CONTAINERD_S = 30.0
 GRACE_S = 10
-OURS = ("agent", "cni", "images", "network", "node")  # below the data directory
+OURS = ("agent", "cni", "images", "network", "node", "volumes")  # below the data directory
 
 LOG = logging.getLogger("edgekube.leaving")
 Say = Callable[[str], None]

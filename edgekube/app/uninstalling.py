@@ -27,6 +27,7 @@ UNIT_SETTINGS = UNIT.with_name(SERVICE + ".d")
 SERVER_S = 60.0
 #: Further entries of a server's data directory; a trailing * stands for the rest of a name.
 DATA = ("pki", "store.db*", "openapi", "manifests", "before-restore-*", "time", "agent", "audit*", "time-floor*")
+KEPT = ("agent", "volumes")  # with the cluster's data: what its pods wrote
 #: What packaging/quickstart.sh put here.
 QUICKSTART = ("/usr/local/lib/edgekube", "/usr/local/bin/edgekube", "/run/edgekube.pid", "/var/log/edgekube.log")
 Say = Callable[[str], None]
@@ -87,7 +88,7 @@ def _forget(config: ServerConfig, *, keep_data: bool) -> list[str]:
     """Remove our files; what is left in the data directory, and what could not be removed."""
     stuck: list[str] = []
     data = config.data_dir
-    patterns = OURS if keep_data else (*OURS, *DATA)
+    patterns = tuple(name for name in OURS if name not in KEPT) if keep_data else (*OURS, *DATA)
     for path in [found for pattern in patterns for found in data.glob(pattern)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, onerror=lambda _, name, __: stuck.append(name))
