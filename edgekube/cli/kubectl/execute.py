@@ -69,8 +69,7 @@ class Socket:
             "Sec-WebSocket-Key": base64.b64encode(os.urandom(16)).decode(),
             "Sec-WebSocket-Protocol": PROTOCOL,
         }
-        headers |= session.identity()
-        connection.request("GET", path, headers=headers)
+        connection.request("GET", path, headers=session.headers(headers))
         answer = connection.getresponse()
         if answer.status != 101:
             raise _failure(answer.status, answer.read())

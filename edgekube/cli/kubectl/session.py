@@ -154,7 +154,7 @@ class Session:
     ) -> http.client.HTTPResponse:
         """The open answer, its body yet to be read. Raises ApiError, CommandFailed and Unreachable."""
         target = path + ("?" + urlencode(query, doseq=True) if query else "")
-        headers: dict[str, str] = {"Accept": accept, "User-Agent": "edgekube", **self.identity()}
+        headers: Any = self.headers({"Accept": accept, "User-Agent": "edgekube"})
         data = None
         if body is not None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -175,10 +175,13 @@ class Session:
             raise _failure(answer.status, answer.read())
         return answer
 
-    def identity(self) -> dict[str, str]:
-        """The headers that say who asks."""
-        bearer = {"Authorization": f"Bearer {self.token}"} if self.token else {}
-        return bearer | self._impersonation
+    def headers(self, others: Mapping[str, str]) -> Any:
+        """Headers for one request: `others` and those that say who asks, which may come more than once."""
+        made = http.client.HTTPMessage()
+        bearer = [("Authorization", f"Bearer {self.token}")] if self.token else []
+        for name, value in (*others.items(), *bearer, *self._impersonation):
+            made.add_header(name, value)
+        return made
 
     def connect(self) -> http.client.HTTPConnection:
         """A new connection to the server."""
@@ -280,16 +283,13 @@ def duration_s(text: str) -> float:
     return -total if text.startswith("-") else total
 
 
-def _impersonation(where: Mapping[str, Any]) -> dict[str, str]:
+def _impersonation(where: Mapping[str, Any]) -> list[tuple[str, str]]:
     user, groups, uid = where.get("as_user"), where.get("as_group"), where.get("as_uid")
     if (groups or uid) and not user:
-        raise CommandFailed("requesting groups or user-extra for test without impersonating a user")
-    headers = {"Impersonate-User": user} if user else {}
-    if groups:
-        headers["Impersonate-Group"] = ",".join(groups)
-    if uid:
-        headers["Impersonate-Uid"] = uid
-    return headers
+        raise CommandFailed("requesting uid, groups or user-extra for default without impersonating a user")
+    headers = [("Impersonate-User", user)] if user else []
+    headers += [("Impersonate-Group", group) for group in groups or ()]
+    return headers + ([("Impersonate-Uid", uid)] if uid else [])
 
 
 def _overridden(access: Access, where: Mapping[str, Any]) -> Access:
