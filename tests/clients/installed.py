@@ -22,6 +22,7 @@ T = TypeVar("T")
 PLACE = Path(os.environ.get("EDGEKUBE_CLIENTS_VENV", ROOT / ".venv-clients"))
 PYTHON_CLIENTS = ("kubernetes>=31", "kr8s>=0.20", "lightkube>=0.17", "kopf>=1.37", "pytest>=8", "pytest-asyncio>=0.24",
                   "pytest-timeout>=2.3")  # fmt: skip
+SCHEMATHESIS = "schemathesis>=4,<5"
 NODE_CLIENT = "@kubernetes/client-node@1"
 NODE_AT_LEAST = 18
 INSTALL_S = 300
@@ -66,14 +67,25 @@ def run(*command: str | Path, cwd: Path | None = None, within_s: float = INSTALL
 @once
 def python() -> Path:
     """The interpreter of a virtual environment with the Python clients."""
-    made, stamp, wanted = PLACE / "python", PLACE / "python" / ".installed", "\n".join(PYTHON_CLIENTS)
+    return _environment("python", PYTHON_CLIENTS)
+
+
+@once
+def schemathesis() -> Path:
+    """The program of that name; its environment is its own, for what it needs is at odds with the clients'."""
+    return _environment("schemathesis", (SCHEMATHESIS,)).with_name("schemathesis")
+
+
+def _environment(name: str, packages: tuple[str, ...]) -> Path:
+    """The interpreter of a virtual environment with these packages, made once. Raises Missing."""
+    made, stamp, wanted = PLACE / name, PLACE / name / ".installed", "\n".join(packages)
     interpreter = made / "bin" / "python"
     if stamp.exists() and stamp.read_text() == wanted and interpreter.exists():
         return interpreter
     shutil.rmtree(made, ignore_errors=True)
     run(sys.executable, "-m", "venv", made)
     run(interpreter, "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--retries", "1", "--timeout", "20",
-        *PYTHON_CLIENTS)  # fmt: skip
+        *packages)  # fmt: skip
     stamp.write_text(wanted)
     return interpreter
 
