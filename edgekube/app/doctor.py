@@ -313,12 +313,12 @@ def certificates(host: Host) -> list[Finding]:
     paths = [*sorted((host.data_dir / "pki").glob("*.crt")), *sorted((host.data_dir / "agent").glob("*.crt"))]
     if not paths:
         return []
-    from cryptography import x509
+    from edgekube.api.certificates import ends_at
 
     found, soonest = [], None
     for path in paths:
         try:
-            end = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+            end = ends_at(path.read_bytes())
         except (OSError, ValueError) as error:
             found.append(Finding(f"certificate {path.name}", FAIL, f"it cannot be read: {error}",
                                  "edgekube does not start with it", "edgekube cert rotate, or restore a backup"))  # fmt: skip

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
 from edgekube.api.certificates import KEYS_NAME, KEYS_NAMESPACE
-from edgekube.cli.kubectl.session import Session, connection_options
-from edgekube.errors import ApiError, EnvironmentError_, NotFound, TooManyRequests
+from edgekube.cli.kubectl.drain import evict_all, pods_of, sort_out
+from edgekube.cli.kubectl.session import CommandFailed, Session, connection_options
+from edgekube.errors import EnvironmentError_, NotFound
 
 NODES = "/api/v1/nodes"
 KEYS = f"/api/v1/namespaces/{KEYS_NAMESPACE}/configmaps/{KEYS_NAME}"
 MERGE = "application/merge-patch+json"
-MIRROR = "kubernetes.io/config.mirror"
-EVICT_AGAIN_S = 5.0  # upstream's pause after a budget said no
-LOOK_AGAIN_S = 0.5
+#: How a node that is to go is drained, in `kubectl drain`'s own options.
+ALL_GO = {
+    "ignore_daemonsets": True,
+    "delete_emptydir_data": True,
+    "force": True,
+    "grace_period": -1,
+    "disable_eviction": False,
+}
 
 
 @click.group("node")
@@ -46,7 +52,7 @@ def remove(name: str, drain: bool, timeout: int, **where: Any) -> int:
     if found is None and not _holds_key(session, name):
         raise EnvironmentError_(f"there is no node {name}")
     if drain and found is not None:
-        _drain(session, name, time.monotonic() + timeout)
+        _drain(session, name, timeout)
     try:
         session.request("PATCH", KEYS, body={"data": {name: None}}, content_type=MERGE)
     except NotFound:
@@ -73,64 +79,13 @@ def _get(session: Session, path: str) -> dict[str, Any] | None:
     return found
 
 
-def _drain(session: Session, name: str, deadline: float) -> None:
-    """Cordon, evict what can run elsewhere, and wait until it is gone."""
+def _drain(session: Session, name: str, limit_s: float) -> None:
+    """Cordon, evict what can run elsewhere, and wait until it is gone. What forbids `kubectl drain` goes with its node here."""
     session.request("PATCH", f"{NODES}/{name}", body={"spec": {"unschedulable": True}}, content_type=MERGE)
-    click.echo(f"node {name} cordoned", err=True)
-    leaving = [pod for pod in _pods(session, name) if is_evictable(pod)]
-    for pod in leaving:
-        _evict(session, pod, deadline)
-    uids = {pod["metadata"]["uid"] for pod in leaving}
-    _until(
-        lambda: not any(pod["metadata"]["uid"] in uids for pod in _pods(session, name)), deadline,
-        "pods did not end in time; nothing was removed. The node stays cordoned",
-    )  # fmt: skip
-
-
-def is_evictable(pod: dict[str, Any]) -> bool:
-    """Pods of the node itself (static ones) and of daemon sets stay until the node goes, as with `kubectl drain`."""
-    metadata = pod["metadata"]
-    if MIRROR in (metadata.get("annotations") or {}):
-        return False
-    return not any(
-        owner.get("controller") and owner.get("kind") == "DaemonSet" for owner in metadata.get("ownerReferences") or ()
-    )
-
-
-def _pods(session: Session, node: str) -> list[dict[str, Any]]:
-    found = session.request("GET", "/api/v1/pods", query={"fieldSelector": f"spec.nodeName={node}"})
-    return list(found.get("items") or ())
-
-
-def _evict(session: Session, pod: dict[str, Any], deadline: float) -> None:
-    metadata = pod["metadata"]
-    place = {"name": metadata["name"], "namespace": metadata["namespace"]}
-    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": place}
-    told = False
-    while True:
-        try:
-            session.request("POST", f"/api/v1/namespaces/{place['namespace']}/pods/{place['name']}/eviction", body=body)
-            click.echo(f"pod {place['namespace']}/{place['name']} evicted", err=True)
-            return
-        except NotFound:
-            return
-        except TooManyRequests as error:
-            if not told:
-                click.echo(f"pod {place['namespace']}/{place['name']} must wait: {error.message}", err=True)
-                told = True
-        except ApiError as error:
-            raise EnvironmentError_(
-                f"pod {place['namespace']}/{place['name']} cannot be evicted: {error.message}"
-            ) from error
-        if time.monotonic() > deadline:
-            raise EnvironmentError_(
-                f"a disruption budget keeps pod {place['namespace']}/{place['name']}; nothing was removed. The node stays cordoned"
-            )
-        time.sleep(EVICT_AGAIN_S)
-
-
-def _until(done: Callable[[], bool], deadline: float, otherwise: str) -> None:
-    while not done():
-        if time.monotonic() > deadline:
-            raise EnvironmentError_(otherwise)
-        time.sleep(LOOK_AGAIN_S)
+    say = partial(click.echo, err=True)
+    say(f"node {name} cordoned")
+    found = sort_out(pods_of(session, name), ALL_GO)
+    try:
+        evict_all(session, found.evicted, ALL_GO, "none", time.monotonic() + limit_s, say)
+    except CommandFailed as error:
+        raise EnvironmentError_(f"{error}; nothing was removed. The node stays cordoned") from error

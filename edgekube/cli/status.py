@@ -143,12 +143,12 @@ def warnings(events: Sequence[Object], now: datetime) -> list[str]:
 
 def certificates(data_dir: Path) -> str:
     """When the first certificate of this machine ends, "" where there is none to read."""
-    from cryptography import x509
+    from edgekube.api.certificates import ends_at
 
     ends = []
     for path in [*(data_dir / "pki").glob("*.crt"), *(data_dir / "agent").glob("*.crt")]:
         try:
-            ends.append((x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc, path.stem))
+            ends.append((ends_at(path.read_bytes()), path.stem))
         except (OSError, ValueError):
             return f"{path} cannot be read"
     if not ends:

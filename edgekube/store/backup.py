@@ -32,15 +32,7 @@ def copy(database: Path, target: Path) -> Copy:
     if not database.exists():
         raise StoreError(f"there is no database at {database}")
     target.unlink(missing_ok=True)
-    try:
-        source = schema.connect_to_read(database)
-        try:
-            source.execute("PRAGMA query_only = 0")
-            source.execute("VACUUM INTO ?", (str(target),))
-        finally:
-            source.close()
-    except sqlite3.Error as error:
-        raise StoreError(f"cannot copy {database}: {error}") from error
+    schema.copy(database, target)
     target.chmod(0o600)
     schema.sync(target)
     return inspect(target)

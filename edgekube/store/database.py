@@ -136,15 +136,7 @@ class Database:
 
     def copy_to(self, target: Path) -> None:
         """Write a compact copy of the whole file. May run beside reads and writes. Raises StoreError."""
-        try:
-            source = schema.connect_to_read(self.path)
-            try:
-                source.execute("PRAGMA query_only = 0")
-                source.execute("VACUUM INTO ?", (str(target),))
-            finally:
-                source.close()
-        except sqlite3.Error as error:
-            raise StoreError(f"cannot copy the database to {target}: {error}") from error
+        schema.copy(self.path, target)
 
     def is_sound(self) -> bool:
         """Whether the file passes SQLite's quick check."""

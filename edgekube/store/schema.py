@@ -71,6 +71,19 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def copy(path: Path, target: Path) -> None:
+    """Write a compact copy of a whole file, which may be in use. Raises StoreError."""
+    try:
+        source = connect_to_read(path)
+        try:
+            source.execute("PRAGMA query_only = 0")
+            source.execute("VACUUM INTO ?", (str(target),))
+        finally:
+            source.close()
+    except sqlite3.Error as error:
+        raise StoreError(f"cannot copy the database to {target}: {error}") from error
+
+
 def sync(path: Path) -> None:
     """Make sure that a file's content, or the names in a directory, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -6,6 +6,7 @@ Which pods go, which stay and which forbid draining is `sort_out`, a pure functi
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,7 +68,7 @@ def COMMAND(names: tuple[str, ...], selector: str, dry_run: str, **options: Any)
         mark(session, target, Change(dry_run=dry_run, manager="kubectl-drain"), cordoned=True)
     status = 0
     for target in targets:
-        found = sort_out(_pods_of(session, target.name, options["pod_selector"]), options)
+        found = sort_out(pods_of(session, target.name, options["pod_selector"]), options)
         if found.refusals:
             complaints = ", ".join(f"{why}: {', '.join(pods)}" for why, pods in found.refusals.items())
             click.echo(
@@ -81,13 +82,14 @@ def COMMAND(names: tuple[str, ...], selector: str, dry_run: str, **options: Any)
             continue
         for why, pods in found.warnings.items():
             click.echo(f"Warning: {why}: {', '.join(pods)}", err=True)
-        _evict_all(session, found.evicted, options, dry_run, time.monotonic() + limit_s if limit_s else float("inf"))
+        evict_all(session, found.evicted, options, dry_run, time.monotonic() + limit_s if limit_s else float("inf"))
         click.echo(f"{full_name(target.resource)}/{target.name} drained{suffix}")
     return status
 
 
-def _pods_of(session: Session, node: str, selector: str) -> list[dict[str, Any]]:
-    query = {"fieldSelector": f"spec.nodeName={node}", "limit": 500} | ({"labelSelector": selector} if selector else {})
+def pods_of(session: Session, node: str, selector: str = "") -> list[dict[str, Any]]:
+    """Everything that is placed on a node."""
+    query = {"fieldSelector": f"spec.nodeName={node}"} | ({"labelSelector": selector} if selector else {})
     found: list[dict[str, Any]] = session.request("GET", "/api/v1/pods", query=query).get("items") or []
     return found
 
@@ -123,22 +125,23 @@ def sort_out(pods: list[dict[str, Any]], options: dict[str, Any]) -> Sorted:
     return result
 
 
-def _evict_all(
-    session: Session, pods: list[dict[str, Any]], options: dict[str, Any], dry_run: str, deadline: float
-) -> None:
+def evict_all(
+    session: Session, pods: list[dict[str, Any]], options: dict[str, Any], dry_run: str, deadline: float,
+    say: Callable[[str], None] = click.echo,
+) -> None:  # fmt: skip
     """Evict pods one after the other, then wait until all are gone. Raises CommandFailed when time is up."""
     resource = session.resolve_kind("v1", "Pod")
     if dry_run != "none":
         for pod in pods:
             said = "deleted" if options["disable_eviction"] else "evicted"
             suffix = " (server dry run)" if dry_run == "server" else " (dry run)"
-            click.echo(f"pod/{pod['metadata']['name']} {said}{suffix}")
+            say(f"pod/{pod['metadata']['name']} {said}{suffix}")
         return
     targets = []
     for pod in pods:
         meta = pod["metadata"]
         target = Target(resource, meta["name"], meta["namespace"], pod)
-        click.echo(f"{'deleting' if options['disable_eviction'] else 'evicting'} pod {target.namespace}/{target.name}")
+        say(f"{'deleting' if options['disable_eviction'] else 'evicting'} pod {target.namespace}/{target.name}")
         _evict(session, target, options, deadline)
         targets.append(target)
     for target in targets:
@@ -146,7 +149,7 @@ def _evict_all(
             if time.monotonic() > deadline:
                 raise CommandFailed(f"timed out waiting for pod {target.namespace}/{target.name} to terminate")
             time.sleep(LOOK_AGAIN_S)
-        click.echo(f"pod/{target.name} {'deleted' if options['disable_eviction'] else 'evicted'}")
+        say(f"pod/{target.name} {'deleted' if options['disable_eviction'] else 'evicted'}")
 
 
 def _evict(session: Session, target: Target, options: dict[str, Any], deadline: float) -> None:

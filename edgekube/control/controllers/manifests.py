@@ -20,9 +20,10 @@ from typing import Any, NamedTuple
 import trio
 
 from edgekube.api import yamldoc
-from edgekube.api.kind import Kind, Scope
+from edgekube.api.kind import Kind
 from edgekube.api.meta import Object, ObjectMeta
 from edgekube.control.config import Config
+from edgekube.control.resources import Resource
 from edgekube.errors import ApiError, ConnectionFailed, NotFound
 from edgekube.kinds.core import configmap as configmap_kind
 from edgekube.kinds.core.configmap import ConfigMap
@@ -255,8 +256,7 @@ class _Keeper:
             raise NotFound(words) from None
         for entry in listed.get("resources") or ():
             if entry["kind"] == name and "/" not in entry["name"]:
-                scope = Scope.NAMESPACED if entry.get("namespaced") else Scope.CLUSTER
-                made = Kind(type=Object, group=group, version=version, name=name, plural=entry["name"], scope=scope)
+                made = Resource(group, version, entry["name"], name, bool(entry.get("namespaced")), ()).bare()
                 self._kinds[api_version, name] = made
                 return made
         raise NotFound(words)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgekube.cli.node import is_evictable
+from edgekube.cli.kubectl.drain import sort_out
+from edgekube.cli.node import ALL_GO
 from edgekube.cli.token import parse_ttl, server_time
 from edgekube.errors import UsageError
 
@@ -40,4 +41,5 @@ def test_the_servers_clock_decides_when_a_token_ends() -> None:
     ],
 )
 def test_what_draining_moves(metadata: dict[str, Any], moves: bool) -> None:
-    assert is_evictable({"metadata": metadata}) == moves
+    pod = {"metadata": {"name": "p", "namespace": "n", **metadata}, "spec": {}}
+    assert bool(sort_out([pod], ALL_GO).evicted) == moves
