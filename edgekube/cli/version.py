@@ -6,18 +6,9 @@ from typing import Any
 
 import click
 
+from edgekube import VERSION
 from edgekube.cli.kubectl import printing
 from edgekube.cli.kubectl.session import Session, Unreachable, connection_options
-
-
-def own_version() -> str:
-    """The installed version."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("edgekube")
-    except PackageNotFoundError:
-        return "0.1.0"
 
 
 @click.command("version")
@@ -26,7 +17,7 @@ def own_version() -> str:
 @connection_options
 def COMMAND(client: bool, output: str, **where: Any) -> int:
     """Print the client and server version."""
-    found: dict[str, Any] = {"clientVersion": {"gitVersion": f"v{own_version()}"}}
+    found: dict[str, Any] = {"clientVersion": {"gitVersion": f"v{VERSION}"}}
     failed: Unreachable | None = None
     if not client:
         try:

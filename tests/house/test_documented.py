@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import click
 
+from edgekube import VERSION
 from edgekube.app.config import OPTIONS
 from edgekube.cli.main import COMMANDS, root
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_the_version_is_the_same_wherever_it_stands() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
 
 
 def test_every_setting_is_in_the_readme() -> None:
