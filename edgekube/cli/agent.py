@@ -6,18 +6,11 @@ from pathlib import Path
 
 import click
 
-from edgekube.app.config import DEFAULT_DATA_DIR
+from edgekube.cli.options import data_dir_option
 
 
 @click.command("agent")
-@click.option(
-    "--data-dir",
-    default=str(DEFAULT_DATA_DIR),
-    envvar="EDGEKUBE_DATA_DIR",
-    show_default=True,
-    metavar="DIR",
-    help="Where this node's identity, images and containers live.",
-)
+@data_dir_option("Where this node's identity, images and containers live.")
 @click.option(
     "--node-ip",
     default="",
@@ -40,7 +33,7 @@ from edgekube.app.config import DEFAULT_DATA_DIR
     help="text or json.",
 )
 @click.option("--debug", is_flag=True, envvar="EDGEKUBE_DEBUG", help="Log what only a developer wants to know.")
-def COMMAND(data_dir: str, node_ip: str, resolv_conf: str, log_format: str, debug: bool) -> int:
+def COMMAND(data_dir: Path, node_ip: str, resolv_conf: str, log_format: str, debug: bool) -> int:
     """Run the node this machine joined as, in the foreground. `edgekube join` comes first, and starts it where systemd runs.
 
     \b
@@ -52,4 +45,4 @@ def COMMAND(data_dir: str, node_ip: str, resolv_conf: str, log_format: str, debu
     logs.set_up(log_format, debug=debug)
     from edgekube.app.agentmode import run_agent
 
-    return run_agent(Path(data_dir).expanduser().absolute(), node_ip=node_ip, resolv_conf=resolv_conf)
+    return run_agent(data_dir.expanduser().absolute(), node_ip=node_ip, resolv_conf=resolv_conf)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from edgekube.app.config import DEFAULT_CONFIG_FILE, DEFAULT_DATA_DIR
+from edgekube.app.config import DEFAULT_CONFIG_FILE
+from edgekube.cli.options import data_dir_option
 from edgekube.cli.progress import steps
 
 
 @click.command("backup")
 @click.argument("file", required=False, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--data-dir", default=str(DEFAULT_DATA_DIR), show_default=True, type=click.Path(path_type=Path), metavar="DIR",
-              help="The server's data directory.")  # fmt: skip
+@data_dir_option("The server's data directory.")
 @click.option("--config", "-c", default=str(DEFAULT_CONFIG_FILE), type=click.Path(path_type=Path), metavar="FILE",
               show_default=True, help="The server's configuration file.")  # fmt: skip
 @click.option("--node-name", default="", metavar="NAME", help="The server's node name (default: this host's name).")

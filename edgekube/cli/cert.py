@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
-from edgekube.app.config import DEFAULT_DATA_DIR
+from edgekube.cli.options import data_dir_option
 from edgekube.errors import EnvironmentError_
-
-
-def _where(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option(
-        "--data-dir", default=str(DEFAULT_DATA_DIR), envvar="EDGEKUBE_DATA_DIR", show_default=True,
-        type=click.Path(path_type=Path), metavar="DIR", help="The server's or agent's data directory.",
-    )(command)  # fmt: skip
 
 
 @click.group("cert")
@@ -31,7 +22,7 @@ def COMMAND() -> None:
 
 
 @COMMAND.command("show")
-@_where
+@data_dir_option()
 def show(data_dir: Path) -> int:
     """List certificates: whom they name, who signed them, when they end."""
     from cryptography import x509
@@ -63,7 +54,7 @@ def show(data_dir: Path) -> int:
 
 
 @COMMAND.command("rotate")
-@_where
+@data_dir_option()
 def rotate(data_dir: Path) -> int:
     """Issue the server's certificates again, with new keys. The authorities stay, so every client and node goes on.
 

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import click
 
-from edgekube.app.config import DEFAULT_DATA_DIR
+from edgekube.cli.options import data_dir_option
 
 MARKS = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}
 
 
 @click.command("doctor")
 @click.option("--fix", is_flag=True, help="Repair what can be repaired.")
-@click.option("--data-dir", default=str(DEFAULT_DATA_DIR), envvar="EDGEKUBE_DATA_DIR", show_default=True,
-              type=click.Path(path_type=Path), metavar="DIR", help="The server's or agent's data directory.")  # fmt: skip
+@data_dir_option()
 @click.option("--https-listen-port", "port", default=6443, show_default=True, help="Port the API listens on.")
 def COMMAND(fix: bool, data_dir: Path, port: int) -> int:
     """Check this machine, and with --fix repair it.

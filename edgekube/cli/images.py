@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgekube.app.config import DEFAULT_DATA_DIR
+from edgekube.cli.options import data_dir_option
 
 
 def _where(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -16,10 +16,7 @@ def _where(command: Callable[..., Any]) -> Callable[..., Any]:
         "--container-runtime-endpoint", "endpoint", default="", envvar="EDGEKUBE_CONTAINER_RUNTIME_ENDPOINT",
         metavar="SOCKET", help="The CRI socket, if not edgekube's own containerd.",
     )  # fmt: skip
-    directory = click.option(
-        "--data-dir", default=str(DEFAULT_DATA_DIR), envvar="EDGEKUBE_DATA_DIR", show_default=True,
-        type=click.Path(path_type=Path), metavar="DIR", help="The server's or agent's data directory.",
-    )  # fmt: skip
+    directory = data_dir_option()
     return directory(endpoint(command))
 
 

@@ -11,6 +11,7 @@ import click
 
 from edgekube.api import jointoken
 from edgekube.app.config import DEFAULT_DATA_DIR
+from edgekube.cli.options import data_dir_option
 from edgekube.errors import EnvironmentError_, UsageError
 
 READY_S = 120.0
@@ -19,14 +20,7 @@ READY_S = 120.0
 @click.command("join")
 @click.argument("server", metavar="URL")
 @click.argument("token", metavar="TOKEN")
-@click.option(
-    "--data-dir",
-    default=str(DEFAULT_DATA_DIR),
-    envvar="EDGEKUBE_DATA_DIR",
-    show_default=True,
-    metavar="DIR",
-    help="Where this node's identity, images and containers live.",
-)
+@data_dir_option("Where this node's identity, images and containers live.")
 @click.option(
     "--node-name", default="", metavar="NAME", help="This machine's name in the cluster [default: its host name]."
 )

@@ -9,21 +9,14 @@ from pathlib import Path
 
 import click
 
-from edgekube.app.config import DEFAULT_DATA_DIR
+from edgekube.cli.options import data_dir_option
 from edgekube.errors import EnvironmentError_
 
 
 @click.command("leave")
-@click.option(
-    "--data-dir",
-    default=str(DEFAULT_DATA_DIR),
-    envvar="EDGEKUBE_DATA_DIR",
-    show_default=True,
-    metavar="DIR",
-    help="Where this node's identity, images and containers live.",
-)
+@data_dir_option("Where this node's identity, images and containers live.")
 @click.option("--keep-images", is_flag=True, help="Leave the image archives that were put below DIR/images.")
-def COMMAND(data_dir: str, keep_images: bool) -> int:
+def COMMAND(data_dir: Path, keep_images: bool) -> int:
     """Undo `edgekube join`: stops the service and all pods, takes the node out of the cluster where its server can be reached, and
     removes network, mounts and files. Needs no reboot.
 
@@ -37,7 +30,7 @@ def COMMAND(data_dir: str, keep_images: bool) -> int:
     from edgekube.app.identity import identity_of
     from edgekube.app.signals import first_reason
 
-    identity = identity_of(Path(data_dir).expanduser().absolute())
+    identity = identity_of(data_dir.expanduser().absolute())
     if identity.directory.exists() and not identity.complete:  # a join that was interrupted: there is nothing but a key
         with identity.locked():
             shutil.rmtree(identity.directory)

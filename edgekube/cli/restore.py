@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from edgekube.app.config import DEFAULT_CONFIG_FILE, DEFAULT_DATA_DIR
+from edgekube.app.config import DEFAULT_CONFIG_FILE
+from edgekube.cli.options import data_dir_option
 from edgekube.cli.progress import steps
 
 
 @click.command("restore")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--data-dir", default=str(DEFAULT_DATA_DIR), show_default=True, type=click.Path(path_type=Path), metavar="DIR",
-              help="Where the server will look for its data.")  # fmt: skip
+@data_dir_option("Where the server will look for its data.")
 @click.option("--config", "-c", default=str(DEFAULT_CONFIG_FILE), type=click.Path(path_type=Path), metavar="FILE",
               show_default=True, help="Where the configuration goes, when there is none yet.")  # fmt: skip
 @click.option("--force", is_flag=True, help="Set aside the cluster that is there.")

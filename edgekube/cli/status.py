@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from edgekube.app.config import DEFAULT_DATA_DIR
 from edgekube.cli.kubectl.session import Session, connection_options
+from edgekube.cli.options import data_dir_option
 from edgekube.errors import ApiError
 
 TROUBLES_SHOWN, EVENTS_SHOWN = 10, 5
@@ -18,8 +18,7 @@ Object = Mapping[str, Any]
 
 
 @click.command("status")
-@click.option("--data-dir", default=str(DEFAULT_DATA_DIR), envvar="EDGEKUBE_DATA_DIR", show_default=True,
-              type=click.Path(path_type=Path), metavar="DIR", help="Where to look for this machine's certificates.")  # fmt: skip
+@data_dir_option("Where to look for this machine's certificates.")
 @connection_options
 def COMMAND(data_dir: Path, **where: Any) -> int:
     """Show nodes, pods in trouble, disk, memory, certificates and the last warnings.

@@ -188,7 +188,7 @@ class _Keeper:
         try:
             if seen[1] > LARGEST_FILE_BYTES:
                 raise Unreadable(f"it is larger than {LARGEST_FILE_BYTES} bytes")
-            documents = parse((self._directory / name).read_bytes())
+            documents = await trio.to_thread.run_sync(lambda: parse((self._directory / name).read_bytes()))
         except (Unreadable, OSError) as error:
             self._trouble(name, record, f"not applied: {error}")
             self._state.applied[name] = seen  # nothing to try again until the file changes
